@@ -1,0 +1,2 @@
+// The program: `tessera COMMAND CONFIG [--key=value …]`.
+int main() { return 0; }
