@@ -24,6 +24,6 @@ struct StepState {
   int32_t apply = 1;              ///< 0: the step is skipped, the optimizer leaves everything as it is
   int32_t reserved = 0;
 };
-static_assert(sizeof(StepState) == 88);
+static_assert(sizeof(StepState) == 80);
 
 }  // namespace tessera
