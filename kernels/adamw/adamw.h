@@ -18,7 +18,7 @@
 namespace tessera {
 
 /// All views are contiguous; weight, moments and gradient share one dtype, f32 or f64.
-struct AdamW {
+struct AdamWStep {
   Out<1> weight;           ///< [N]
   Out<1> moment1;          ///< [N], mean of the gradients
   Out<1> moment2;          ///< [N], mean of their squares

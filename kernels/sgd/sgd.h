@@ -15,7 +15,7 @@
 namespace tessera {
 
 /// All views are contiguous; weight, velocity and gradient share one dtype, f32 or f64.
-struct Sgd {
+struct SgdStep {
   Out<1> weight;           ///< [N]
   Out<1> velocity;         ///< [N]; absent: momentum is not used
   In<1> gradient;          ///< [N]
