@@ -1,0 +1,120 @@
+#include "framework/autograd/autograd.h"
+
+#include "kernels/common/philox.h"
+
+namespace tessera {
+
+// ── Pass ──
+
+Pass Pass::recording(const Options& options) { return Pass({options, std::make_shared<Graph>()}); }
+
+Pass Pass::inference(KvCache* cache) { return Pass({{.training = false, .cache = cache}, nullptr}); }
+
+Pass Pass::with_new_tape() const { return Pass({state_->options, std::make_shared<Graph>()}); }
+
+Pass Pass::without_tape() const { return Pass({state_->options, nullptr}); }
+
+bool Pass::is_recording() const { return state_ != nullptr && state_->graph != nullptr; }
+
+uint64_t Pass::key(uint64_t site) const {
+  const Options& options = state_->options;
+  return mix(mix(options.seed, static_cast<uint64_t>(options.iteration)), site);
+}
+
+Variable Pass::input(Tensor value) const { return {std::move(value), *this, nullptr}; }
+
+Variable Pass::leaf(Tensor value) const {
+  expect(is_floating(value.dtype()), "leaf: a {} tensor has no gradient", value.dtype());
+  auto slot = std::make_shared<SlotState>(SlotState{.producer = "leaf",
+                                                    .shape = value.shape(),
+                                                    .dtype = value.dtype(),
+                                                    .device = value.device(),
+                                                    .gradient = {},
+                                                    .parameter = nullptr,
+                                                    .leaf = true});
+  return {std::move(value), *this, std::move(slot)};
+}
+
+void Pass::on_gradient_ready(std::function<void(ParameterState&)> hook) const {
+  expect(is_recording(), "on_gradient_ready: this pass records nothing");
+  state_->graph->on_gradient_ready(std::move(hook));
+}
+
+// ── Variable ──
+
+Variable::Variable(const Parameter& parameter) {
+  if (!parameter) return;
+  value_ = parameter.value();
+  parameter_ = parameter.state();
+}
+
+Tensor Variable::value_as(DType dtype) const {
+  if (dtype == value_.dtype()) return value_;
+  if (parameter_ && parameter_->mirror.defined() && parameter_->mirror.dtype() == dtype) return parameter_->mirror;
+  return value_.to(dtype);
+}
+
+Tensor Variable::gradient() const {
+  if (parameter_) return parameter_->gradient_written ? parameter_->gradient : Tensor();
+  expect(slot_ != nullptr && slot_->leaf, "gradient: only leaves and parameters keep theirs; make this value with pass.leaf()");
+  return slot_->gradient;
+}
+
+Variable Variable::recomputed_by(std::function<Tensor()> recipe) && {
+  if (slot_) recipe_ = std::make_shared<const std::function<Tensor()>>(std::move(recipe));
+  return std::move(*this);
+}
+
+// ── record and backward ──
+
+namespace detail {
+
+Pass common_pass(const char* op, std::span<const Variable* const> inputs) {
+  Pass pass;
+  for (const Variable* input : inputs) {
+    if (!input->pass()) continue;
+    expect(!pass || pass == input->pass(), "{}: its inputs come from two different passes; detach() one of them", op);
+    pass = input->pass();
+  }
+  return pass;
+}
+
+bool must_record(const Pass& pass, std::span<const Variable* const> inputs) {
+  if (!pass.is_recording()) return false;
+  return std::any_of(inputs.begin(), inputs.end(), [](const Variable* input) { return input->wants_gradient(); });
+}
+
+std::vector<Variable> record(const char* op, std::span<const Tensor> outputs, const Pass& pass,
+                             std::span<const Variable* const> inputs, Graph::Backward backward) {
+  Graph& graph = *pass.graph();
+  Graph::Node node{.name = op, .inputs = {}, .outputs = {}, .backward = std::move(backward)};
+  for (const Variable* input : inputs) node.inputs.push_back(graph.slot_of(*input));
+  std::vector<Variable> variables;
+  for (const Tensor& output : outputs) {
+    node.outputs.push_back(std::make_shared<SlotState>(SlotState{.producer = op,
+                                                                 .shape = output.shape(),
+                                                                 .dtype = output.dtype(),
+                                                                 .device = output.device(),
+                                                                 .gradient = {},
+                                                                 .parameter = nullptr}));
+    variables.emplace_back(output, pass, node.outputs.back());
+  }
+  graph.append(std::move(node));
+  return variables;
+}
+
+}  // namespace detail
+
+void backward(const Variable& loss, double scale) {
+  expect(loss.defined() && loss.value().numel() == 1, "backward: the loss must be a scalar; give a seed gradient for {}",
+         loss.shape());
+  backward(loss, Tensor::full(loss.shape(), scale, loss.dtype(), loss.device()));
+}
+
+void backward(const Variable& output, const Tensor& seed) {
+  expect(output.pass().is_recording() && output.slot() != nullptr,
+         "backward: nothing was recorded for this value; feed the model from a recording Pass");
+  output.pass().graph()->backward(output.slot(), seed);
+}
+
+}  // namespace tessera

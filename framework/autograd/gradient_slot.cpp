@@ -1,0 +1,46 @@
+#include "framework/autograd/gradient_slot.h"
+
+#include "kernels/elementwise/add.h"
+
+namespace tessera {
+namespace {
+
+GradientTarget parameter_target(ParameterState& parameter) {
+  if (!parameter.gradient.defined()) parameter.gradient = empty_like(parameter.value);
+  const float beta = parameter.gradient_written ? 1.0f : 0.0f;
+  parameter.gradient_written = true;
+  return {parameter.gradient, beta};
+}
+
+}  // namespace
+
+GradientTarget GradientSlot::target() {
+  if (state_->parameter) return parameter_target(*state_->parameter);
+  Tensor& gradient = state_->gradient;
+  if (!gradient.defined()) {
+    gradient = Tensor::empty(state_->shape, state_->dtype, state_->device);
+    return {gradient, 0};
+  }
+  if (!gradient.unique() || !gradient.contiguous()) gradient = gradient.contiguous_copy();
+  return {gradient, 1};
+}
+
+void GradientSlot::add(const Tensor& gradient) {
+  if (!wanted()) return;
+  expect(gradient.shape() == state_->shape && gradient.dtype() == state_->dtype,
+         "backward: the gradient of the output of {} must be {} {}, but a consumer returned {} {}", state_->producer,
+         state_->dtype, state_->shape, gradient.dtype(), gradient.shape());
+  if (!state_->parameter && !state_->gradient.defined()) {
+    state_->gradient = gradient;
+    return;
+  }
+  const auto [sum, beta] = target();
+  if (beta == 0) {
+    sum.copy_from(gradient);
+  } else {
+    launch(Add{.a = sum.rows().in<4>(), .b = gradient.rows().in<4>(), .y = sum.rows().out<4>()},
+           exec_of(sum.device()));
+  }
+}
+
+}  // namespace tessera

@@ -1,0 +1,68 @@
+#include "framework/autograd/graph.h"
+
+#include "kernels/common/error.h"
+
+namespace tessera {
+
+SlotPtr Graph::slot_of(const Variable& variable) {
+  if (!variable.wants_gradient()) return nullptr;
+  if (variable.slot()) return variable.slot();
+  SlotPtr& slot = parameters_[variable.parameter().get()];
+  if (!slot) {
+    slot = std::make_shared<SlotState>(SlotState{.producer = "parameter",
+                                                 .shape = variable.shape(),
+                                                 .dtype = variable.dtype(),
+                                                 .device = variable.device(),
+                                                 .gradient = {},
+                                                 .parameter = variable.parameter(),
+                                                 .leaf = true});
+  }
+  return slot;
+}
+
+void Graph::append(Node node) {
+  expect(!consumed_, "{}: backward() already ran on this pass; make a new Pass for the next step", node.name);
+  for (const SlotPtr& input : node.inputs) {
+    if (input && input->leaf) ++input->pending;
+  }
+  nodes_.push_back(std::move(node));
+}
+
+void Graph::backward(const SlotPtr& output, const Tensor& seed) {
+  expect(!consumed_,
+         "backward: it already ran on this pass and freed what it had saved; gradients are tensors, not variables, so a "
+         "second derivative is not available");
+  consumed_ = true;
+  GradientSlot(output).add(seed);
+  while (!nodes_.empty()) {
+    Node node = std::move(nodes_.back());
+    nodes_.pop_back();
+    run(node);
+    node.backward = nullptr;  // frees what it saved before anybody is told that a gradient is ready
+    release_inputs(node);
+  }
+}
+
+void Graph::run(Node& node) {
+  std::vector<Tensor> gradients;
+  bool arrived = false;
+  for (const SlotPtr& output : node.outputs) {
+    gradients.push_back(output ? std::move(output->gradient) : Tensor());
+    if (output) output->gradient = {};
+    arrived |= gradients.back().defined();
+  }
+  if (!arrived) return;
+  std::vector<GradientSlot> slots;
+  for (const SlotPtr& input : node.inputs) slots.emplace_back(input);
+  if (observer_) observer_(node, gradients);
+  node.backward(gradients, slots);
+}
+
+void Graph::release_inputs(const Node& node) {
+  for (const SlotPtr& input : node.inputs) {
+    if (!input || !input->leaf || --input->pending > 0) continue;
+    if (input->parameter && on_ready_) on_ready_(*input->parameter);
+  }
+}
+
+}  // namespace tessera

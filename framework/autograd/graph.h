@@ -1,0 +1,52 @@
+// The tape: named nodes in recording order, which is a topological order, so backward is one loop and never recurses.
+// A node's closure captures tensors; its capture list is all that keeps memory alive.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "framework/autograd/variable.h"
+
+namespace tessera {
+
+class Graph {
+ public:
+  /// Gets the gradients of the outputs (undefined where none arrived), to keep or overwrite, and one slot per input.
+  using Backward = std::function<void(std::span<Tensor> gradients, std::span<GradientSlot> inputs)>;
+
+  struct Node {
+    const char* name;
+    std::vector<SlotPtr> inputs;  ///< null where no gradient is wanted
+    std::vector<SlotPtr> outputs;
+    Backward backward;
+  };
+
+  /// The slot of `variable` in this graph; null if it wants no gradient.
+  SlotPtr slot_of(const Variable& variable);
+  void append(Node node);
+
+  /// Runs the nodes backwards from `output`, whose gradient is `seed`, and frees each as it is done.
+  void backward(const SlotPtr& output, const Tensor& seed);
+
+  void on_gradient_ready(std::function<void(ParameterState&)> hook) { on_ready_ = std::move(hook); }
+
+  /// Sees each node and the gradients of its outputs right before it runs: for tracing and for finding a NaN.
+  using Observer = std::function<void(const Node& node, std::span<const Tensor> gradients)>;
+  void observe_backward(Observer observer) { observer_ = std::move(observer); }
+
+  size_t size() const { return nodes_.size(); }
+
+ private:
+  void run(Node& node);
+  void release_inputs(const Node& node);
+
+  std::vector<Node> nodes_;
+  std::unordered_map<const ParameterState*, SlotPtr> parameters_;
+  std::function<void(ParameterState&)> on_ready_;
+  Observer observer_;
+  bool consumed_ = false;
+};
+
+}  // namespace tessera

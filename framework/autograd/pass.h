@@ -1,0 +1,67 @@
+// A pass is one trip of activations through a model: whether it is recorded, whether it trains, and what keys its
+// randomness. Whoever drives the model makes it; every activation carries it; no thread-local or global state exists.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "framework/parameters/parameter.h"
+
+namespace tessera {
+
+class Graph;
+class KvCache;
+class Variable;
+
+class Pass {
+ public:
+  struct Options {
+    bool training = true;      ///< dropout is active
+    int64_t iteration = 0;     ///< keys dropout
+    uint64_t seed = 0;         ///< keys dropout
+    int64_t first_sample = 0;  ///< global index of row 0 of the batch, so that ranks agree
+    KvCache* cache = nullptr;  ///< attention appends to it and reads from it (inference only)
+  };
+
+  /// No pass: what constants and parameters carry. They join the pass of the activation they meet.
+  Pass() = default;
+
+  /// Records for one backward().
+  static Pass recording(const Options& options);
+  /// Keeps nothing alive and drops nothing: evaluation and generation.
+  static Pass inference(KvCache* cache = nullptr);
+
+  /// The same pass, on a tape of its own (recompute) or on none.
+  Pass with_new_tape() const;
+  Pass without_tape() const;
+
+  explicit operator bool() const { return state_ != nullptr; }
+  bool is_recording() const;
+  bool training() const { return state_ != nullptr && state_->options.training; }
+  const Options& options() const { return state_->options; }
+  /// The key of the random numbers that `site` (a hash of a module's path) draws in this pass.
+  uint64_t key(uint64_t site) const;
+
+  /// An activation that needs no gradient: token ids, features.
+  Variable input(Tensor value) const;
+  /// An activation whose gradient can be read after backward().
+  Variable leaf(Tensor value) const;
+
+  /// Called during backward() with each parameter right after its last contribution of this pass.
+  void on_gradient_ready(std::function<void(ParameterState&)> hook) const;
+
+  const std::shared_ptr<Graph>& graph() const { return state_->graph; }
+  friend bool operator==(const Pass&, const Pass&) = default;
+
+ private:
+  struct State {
+    Options options;
+    std::shared_ptr<Graph> graph;  ///< null: not recorded
+  };
+  explicit Pass(State state) : state_(std::make_shared<const State>(std::move(state))) {}
+
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace tessera

@@ -1,0 +1,182 @@
+// y = activation(x·Wᵀ + b) + residual. Backward keeps x (or its recipe) and, with an activation, its input.
+#include "framework/ops.h"
+#include "kernels/elementwise/gelu.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/reduce/sum.h"
+
+namespace tessera::ops {
+namespace {
+
+GeluKind gelu_kind(Activation activation) {
+  return activation == Activation::gelu_tanh ? GeluKind::tanh : GeluKind::exact;
+}
+
+void check(const char* op, const Variable& x, const Variable& weight, const Variable& bias) {
+  expect(weight.rank() == 2 && x.rank() >= 1 && x.dim(-1) == weight.dim(1),
+         "{}: x {} and weight {} do not fit; the last extent of x must be the second of the weight", op, x.shape(),
+         weight.shape());
+  expect(is_floating(x.dtype()), "{}: x is {}; cast it to a floating dtype", op, x.dtype());
+  expect(x.device() == weight.device(), "{}: x is on {} and the weight on {}", op, to_string(x.device()),
+         to_string(weight.device()));
+  expect(!bias.defined() || bias.shape() == Shape{weight.dim(0)}, "{}: bias {} does not fit the weight {}", op,
+         bias.shape(), weight.shape());
+}
+
+// dx (+)= dy·W
+void input_gradient(const Tensor& dy, const Tensor& weight, GradientSlot& dx) {
+  if (!dx.wanted()) return;
+  const auto [out, beta] = dx.target();
+  launch(MatMul{.a = dy.in<3>(),
+                .b = weight.in<3>(),
+                .bias = {},
+                .add = {},
+                .activation = Activation::none,
+                .pre_activation = {},
+                .c = out.rows().out<3>(),
+                .beta = beta},
+         exec_of(out.device()));
+}
+
+// dW (+)= dyᵀ·x, in the dtype of the master weights
+void weight_gradient(const Tensor& dy, const Tensor& x, const GradientTarget& dw) {
+  launch(MatMul{.a = dy.transpose(0, 1).in<3>(),
+                .b = x.in<3>(),
+                .bias = {},
+                .add = {},
+                .activation = Activation::none,
+                .pre_activation = {},
+                .c = dw.tensor.out<3>(),
+                .beta = dw.beta},
+         exec_of(dy.device()));
+}
+
+void bias_gradient(const Tensor& dy, GradientSlot& db) {
+  if (!db.wanted()) return;
+  const auto [out, beta] = db.target();
+  launch(Sum{.x = dy.in<3>(), .scale = 1, .beta = beta, .y = out.out<2>()}, exec_of(out.device()));
+}
+
+// dy of the activation's input, in place where nobody else holds dy.
+Tensor activation_gradient(const Tensor& pre, const Tensor& dy, Activation activation) {
+  const Tensor dpre = dy.unique() && dy.contiguous() && dy.dtype() == pre.dtype() ? dy : empty_like(pre);
+  launch(GeluBackward{.x = pre.view({-1}).in<1>(),
+                      .dy = dy.to_contiguous().view({-1}).in<1>(),
+                      .kind = gelu_kind(activation),
+                      .dx = dpre.view({-1}).out<1>()},
+         exec_of(dy.device()));
+  return dpre;
+}
+
+Tensor activate(const Tensor& pre, Activation activation) {
+  Tensor y = empty_like(pre);
+  launch(Gelu{.x = pre.view({-1}).in<1>(), .kind = gelu_kind(activation), .y = y.view({-1}).out<1>()},
+         exec_of(y.device()));
+  return y;
+}
+
+}  // namespace
+
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias, const LinearOptions& options) {
+  check("linear", x, weight, bias);
+  const Variable& residual = options.residual;
+  const Shape shape = x.shape().with(-1, weight.dim(0));
+  expect(!residual.defined() || residual.shape() == shape, "linear: the residual is {}, the result {}", residual.shape(),
+         shape);
+  const bool activated = options.activation != Activation::none;
+  expect(!activated || !residual.defined(), "linear: an activation and a residual cannot be fused; use add");
+
+  const DType dtype = residual.defined() ? residual.dtype() : x.dtype();
+  const Tensor w = weight.value_as(x.dtype());
+  const Tensor y = Tensor::empty(shape, dtype, x.device());
+  const Tensor pre = activated ? empty_like(y) : Tensor();
+  launch(MatMul{.a = x.value().rows().in<3>(),
+                .b = w.transpose(0, 1).in<3>(),
+                .bias = bias.value().in<1>(),
+                .add = residual.defined() ? residual.value().rows().in<3>() : In<3>{},
+                .activation = options.activation,
+                .pre_activation = activated ? pre.rows().out<3>() : Out<3>{},
+                .c = y.rows().out<3>(),
+                .beta = 0},
+         exec_of(y.device()));
+
+  auto backward = [x = x.saved(), w, pre, activation = options.activation, dtype = x.dtype()](
+                      const Tensor& dy, GradientSlot dx, GradientSlot dw, GradientSlot db, GradientSlot dresidual) {
+    dresidual.add(dy);
+    const Tensor dp = (pre.defined() ? activation_gradient(pre, dy, activation) : dy).to(dtype).rows();
+    input_gradient(dp, w, dx);
+    if (dw.wanted()) weight_gradient(dp, x.get().rows(), dw.target());
+    bias_gradient(dp, db);
+  };
+  Variable out = record("linear", y, std::move(backward), x, weight, bias, residual);
+  if (!activated) return out;
+  return std::move(out).recomputed_by([pre, activation = options.activation] { return activate(pre, activation); });
+}
+
+namespace {
+
+// Two neighbours as one: their values, or their gradients where both are to be written or both added to.
+Tensor joined(const Tensor& first, const Tensor& second) {
+  const Tensor parts[] = {first, second};
+  return joined_view(parts, 0);
+}
+
+void project(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) {
+  launch(MatMul{.a = x.in<3>(),
+                .b = w.transpose(0, 1).in<3>(),
+                .bias = bias.in<1>(),
+                .add = {},
+                .activation = Activation::none,
+                .pre_activation = {},
+                .c = y.out<3>(),
+                .beta = 0},
+         exec_of(y.device()));
+}
+
+void joint_weight_gradient(const Tensor& dy, const Tensor& x, GradientSlot& dw1, GradientSlot& dw2, int64_t n1) {
+  const GradientTarget first = dw1.wanted() ? dw1.target() : GradientTarget{};
+  const GradientTarget second = dw2.wanted() ? dw2.target() : GradientTarget{};
+  if (first.tensor.defined() && second.tensor.defined() && first.beta == second.beta) {
+    const Tensor both = joined(first.tensor, second.tensor);
+    if (both.defined()) return weight_gradient(dy, x, {both, first.beta});
+  }
+  if (first.tensor.defined()) weight_gradient(dy.slice(1, 0, n1), x, first);
+  if (second.tensor.defined()) weight_gradient(dy.slice(1, n1, dy.dim(1)), x, second);
+}
+
+}  // namespace
+
+Variable joint_linear(const Variable& x, const Variable& weight1, const Variable& weight2, const Variable& bias1,
+                      const Variable& bias2) {
+  check("joint_linear", x, weight1, bias1);
+  check("joint_linear", x, weight2, bias2);
+  const int64_t n1 = weight1.dim(0);
+  const int64_t n = n1 + weight2.dim(0);
+  const Tensor w1 = weight1.value_as(x.dtype());
+  const Tensor w2 = weight2.value_as(x.dtype());
+  const Tensor y = Tensor::empty(x.shape().with(-1, n), x.dtype(), x.device());
+  const Tensor rows = x.value().rows();
+  const Tensor w = bias1.defined() || bias2.defined() ? Tensor() : joined(w1, w2);
+  if (w.defined()) {
+    project(rows, w, {}, y.rows());
+  } else {
+    project(rows, w1, bias1.value(), y.rows().slice(1, 0, n1));
+    project(rows, w2, bias2.value(), y.rows().slice(1, n1, n));
+  }
+
+  auto backward = [x = x.saved(), w, w1, w2, n1, n](const Tensor& gradient, GradientSlot dx, GradientSlot dw1,
+                                                     GradientSlot dw2, GradientSlot db1, GradientSlot db2) {
+    const Tensor dy = gradient.rows();
+    if (w.defined()) {
+      input_gradient(dy, w, dx);
+    } else {
+      input_gradient(dy.slice(1, 0, n1), w1, dx);
+      input_gradient(dy.slice(1, n1, n), w2, dx);
+    }
+    joint_weight_gradient(dy, x.get().rows(), dw1, dw2, n1);
+    bias_gradient(dy.slice(1, 0, n1), db1);
+    bias_gradient(dy.slice(1, n1, n), db2);
+  };
+  return record("joint_linear", y, std::move(backward), x, weight1, weight2, bias1, bias2);
+}
+
+}  // namespace tessera::ops

@@ -1,0 +1,68 @@
+#include "framework/parameters/arena.h"
+
+#include <algorithm>
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kAlignmentBytes = 256;
+
+Tensor part(const Tensor& buffer, const ParameterArena::Entry& entry) {
+  return buffer.slice(0, entry.begin, entry.end).view(entry.parameter->shape);
+}
+
+}  // namespace
+
+ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Options& options) {
+  expect(options.dtype == DType::f32 || options.dtype == DType::f64,
+         "arena: master weights are float32 or float64, not {}; for 16-bit training set the mirror", options.dtype);
+  std::reverse(parameters.begin(), parameters.end());
+  std::stable_partition(parameters.begin(), parameters.end(),
+                        [](const ParameterPtr& parameter) { return parameter->shape.rank() >= 2; });
+  const int64_t alignment = kAlignmentBytes / size_of(options.dtype);
+  int64_t end = 0;
+  for (const ParameterPtr& parameter : parameters) {
+    expect(!parameter->in_arena, "arena: parameter '{}' already lies in an arena", parameter->name);
+    if (!parameter->trainable) {
+      frozen_.push_back(parameter);
+      continue;
+    }
+    const int64_t begin = end;
+    entries_.push_back({parameter, begin, begin + parameter->shape.numel()});
+    end = (entries_.back().end + alignment - 1) / alignment * alignment;
+    if (parameter->shape.rank() >= 2) matrices_end_ = end;
+  }
+  weights_ = Tensor::zeros({end}, options.dtype, options.device);
+  gradients_ = Tensor::zeros({end}, options.dtype, options.device);
+  if (options.mirror) mirror_ = Tensor::zeros({end}, *options.mirror, options.device);
+  for (const Entry& entry : entries_) {
+    ParameterState& parameter = *entry.parameter;
+    parameter.in_arena = true;
+    parameter.value = part(weights_, entry);
+    parameter.gradient = part(gradients_, entry);
+    if (options.mirror) parameter.mirror = part(mirror_, entry);
+    draw_initial_values(parameter, options.seed);
+  }
+  for (const ParameterPtr& parameter : frozen_) {
+    parameter->value = Tensor::empty(parameter->shape, options.dtype, options.device);
+    draw_initial_values(*parameter, options.seed);
+  }
+  refresh_mirror();
+}
+
+void ParameterArena::begin_window() const {
+  for (const Entry& entry : entries_) entry.parameter->gradient_written = false;
+}
+
+void ParameterArena::finish_window() const {
+  for (const Entry& entry : entries_) {
+    if (!entry.parameter->gradient_written) entry.parameter->gradient.fill(0);
+    entry.parameter->gradient_written = true;
+  }
+}
+
+void ParameterArena::refresh_mirror() const {
+  if (mirror_.defined()) mirror_.copy_from(weights_);
+}
+
+}  // namespace tessera

@@ -1,0 +1,65 @@
+// All master weights of a model in one buffer, all gradients in another: matrices in reverse execution order, then
+// vectors, each view starting at a multiple of 256 bytes, padding zero. So weight decay is a range, communication
+// buckets are consecutive ranges in the order in which gradients become final, zeroing is one fill, an optimizer step
+// one launch per range and a checkpoint contiguous writes.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "framework/parameters/visit.h"
+
+namespace tessera {
+
+class ParameterArena {
+ public:
+  struct Options {
+    uint64_t seed = 0;             ///< keys the first values
+    DType dtype = DType::f32;      ///< of weights and gradients; f64 for a double-precision model
+    Device device = {};
+    std::optional<DType> mirror = {};  ///< keep a 16-bit copy of the weights for the layers to use
+  };
+
+  /// One parameter's place: elements [begin, end) of the buffers.
+  struct Entry {
+    ParameterPtr parameter;
+    int64_t begin = 0;
+    int64_t end = 0;
+  };
+
+  /// Names the model's parameters, draws their first values and repoints them. Frozen parameters get memory of their
+  /// own. Throws if a parameter already lies in an arena.
+  template <Visitable Model>
+  ParameterArena(Model& model, const Options& options)
+      : ParameterArena((name_members(model), parameters(model)), options) {}
+  ParameterArena(std::vector<ParameterPtr> parameters, const Options& options);
+
+  const Tensor& weights() const { return weights_; }
+  const Tensor& gradients() const { return gradients_; }
+  /// The 16-bit copy; undefined where none is kept.
+  const Tensor& mirror() const { return mirror_; }
+  /// Elements [0, matrices_end) are matrices, which weight decay applies to; the rest are vectors.
+  int64_t matrices_end() const { return matrices_end_; }
+  int64_t size() const { return weights_.numel(); }
+  /// The trainable parameters in buffer order.
+  const std::vector<Entry>& entries() const { return entries_; }
+  /// The frozen ones.
+  const std::vector<ParameterPtr>& frozen() const { return frozen_; }
+
+  /// Starts an accumulation window: the next contribution to each gradient writes, later ones add.
+  void begin_window() const;
+  /// Ends it: gradients that got nothing become zero.
+  void finish_window() const;
+  /// Makes the mirror that of the weights, after these were written by anything but an optimizer.
+  void refresh_mirror() const;
+
+ private:
+  std::vector<Entry> entries_;
+  std::vector<ParameterPtr> frozen_;
+  int64_t matrices_end_ = 0;
+  Tensor weights_;
+  Tensor gradients_;
+  Tensor mirror_;
+};
+
+}  // namespace tessera

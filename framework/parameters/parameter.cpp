@@ -1,0 +1,31 @@
+#include "framework/parameters/parameter.h"
+
+#include "framework/tensor/random.h"
+#include "kernels/common/philox.h"
+
+namespace tessera {
+
+const Tensor& Parameter::value() const {
+  expect(state_ != nullptr, "parameter: this module has no such parameter");
+  expect(state_->value.defined(), "parameter '{}' of shape {} has no values yet; call initialize(model) first",
+         state_->name, state_->shape);
+  return state_->value;
+}
+
+void draw_initial_values(ParameterState& state, uint64_t seed) {
+  const uint64_t key = mix(seed, hash_path(state.name));
+  switch (state.init.kind) {
+    case Init::Kind::zeros: state.value.fill(0); break;
+    case Init::Kind::ones: state.value.fill(1); break;
+    case Init::Kind::normal: fill_normal(state.value, state.init.scale, key); break;
+    case Init::Kind::uniform: fill_uniform(state.value, -state.init.scale, state.init.scale, key); break;
+  }
+}
+
+uint64_t hash_path(std::string_view path) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : path) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
+  return hash;
+}
+
+}  // namespace tessera

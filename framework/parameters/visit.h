@@ -1,0 +1,105 @@
+// Walking a model. A module lists its members once:
+//
+//     template <class Each>
+//     void visit(Each&& each) { each("weight", weight); each("bias", bias); each("norm", norm); }
+//
+// and names, counts, arena layout, checkpoint keys and devices follow from it.
+#pragma once
+
+#include <concepts>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "framework/parameters/parameter.h"
+
+namespace tessera {
+
+/// A place in a model that draws random numbers (dropout). Its key is a hash of its path, set when the model is named.
+struct Site {
+  uint64_t hash = 0;
+};
+
+namespace detail {
+
+struct VisitProbe {
+  template <class Member>
+  void operator()(const std::string&, Member&) const {}
+};
+
+}  // namespace detail
+
+/// Has members to visit.
+template <class Module>
+concept Visitable = requires(Module& module) { module.visit(detail::VisitProbe{}); };
+
+/// Calls `visitor(path, member)` for every Parameter that exists and every Site below `member`, depth first, in the
+/// order in which the modules list them.
+template <class Member, class Visitor>
+void visit_members(Member& member, const std::string& path, Visitor&& visitor) {
+  if constexpr (std::same_as<Member, Parameter>) {
+    if (member) visitor(path, member);
+  } else if constexpr (std::same_as<Member, Site>) {
+    visitor(path, member);
+  } else if constexpr (Visitable<Member>) {
+    member.visit([&](const std::string& name, auto& child) {
+      visit_members(child, path.empty() ? name : path + "." + name, visitor);
+    });
+  } else if constexpr (requires { member.has_value(); }) {
+    if (member.has_value()) visit_members(*member, path, visitor);
+  } else if constexpr (requires { member.size(); }) {
+    for (size_t i = 0; i < member.size(); ++i) visit_members(member[i], path + "." + std::to_string(i), visitor);
+  } else {
+    static_assert(Visitable<Member>, "a visited member is a Parameter, a Site, a module, or a vector or optional of them");
+  }
+}
+
+/// Gives every parameter its path as name and every site its hash.
+template <Visitable Model>
+void name_members(Model& model) {
+  visit_members(model, "", []<class Member>(const std::string& path, Member& member) {
+    if constexpr (std::same_as<Member, Site>) member.hash = hash_path(path);
+    else if (member.name().empty()) member.state()->name = path;
+  });
+}
+
+/// Handles to all parameters, each once (tied weights under their first name), in visiting order.
+template <Visitable Model>
+std::vector<ParameterPtr> parameters(Model& model) {
+  std::vector<ParameterPtr> all;
+  visit_members(model, "", [&]<class Member>(const std::string&, Member& member) {
+    if constexpr (std::same_as<Member, Parameter>) {
+      if (std::find(all.begin(), all.end(), member.state()) == all.end()) all.push_back(member.state());
+    }
+  });
+  return all;
+}
+
+/// The number of weights.
+template <Visitable Model>
+int64_t parameter_count(Model& model) {
+  int64_t count = 0;
+  for (const ParameterPtr& parameter : parameters(model)) count += parameter->shape.numel();
+  return count;
+}
+
+struct InitializeOptions {
+  uint64_t seed = 0;
+  DType dtype = DType::f32;
+  Device device = {};
+};
+
+/// Names the model's parameters and gives each memory of its own with its first values. For training, build a
+/// ParameterArena instead, which does the same in one buffer.
+template <Visitable Model>
+void initialize(Model& model, const InitializeOptions& options = {}) {
+  name_members(model);
+  for (const ParameterPtr& parameter : parameters(model)) {
+    parameter->value = Tensor::empty(parameter->shape, options.dtype, options.device);
+    draw_initial_values(*parameter, options.seed);
+  }
+}
+
+}  // namespace tessera

@@ -1,0 +1,37 @@
+#include "framework/tensor/device.h"
+
+#include <charconv>
+
+#include "kernels/common/error.h"
+
+namespace tessera {
+
+Device Device::cuda(int index) {
+  const int count = cuda_device_count();
+  expect(kHasCuda, "device: cuda:{} was asked for, but this build has no CUDA; build with -DTESSERA_CUDA=ON", index);
+  expect(index >= 0 && index < count, "device: cuda:{} was asked for, but {} are visible", index, count);
+  return {Kind::cuda, index};
+}
+
+Device Device::parse(std::string_view name) {
+  if (name == "cpu") return cpu();
+  if (name == "auto") return cuda_device_count() > 0 ? cuda(0) : cpu();
+  if (name == "cuda") return cuda(0);
+  int index = -1;
+  if (name.starts_with("cuda:")) {
+    const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), index);
+    if (error == std::errc{} && end == name.data() + name.size()) return cuda(index);
+  }
+  fail("device: '{}' is not a device; use auto, cpu, cuda or cuda:N", name);
+}
+
+std::string to_string(Device device) { return device.is_cpu() ? "cpu" : "cuda:" + std::to_string(device.index); }
+
+// The CUDA build replaces these two (device_cuda.cpp).
+#ifndef TESSERA_WITH_CUDA
+int cuda_device_count() { return 0; }
+
+Exec exec_of(Device) { return Cpu{}; }
+#endif
+
+}  // namespace tessera

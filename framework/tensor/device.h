@@ -1,0 +1,34 @@
+// Where a tensor's memory lies.
+#pragma once
+
+#include <string>
+
+#include "kernels/common/exec.h"
+
+namespace tessera {
+
+struct Device {
+  enum class Kind { cpu, cuda };
+  Kind kind = Kind::cpu;
+  int index = 0;
+
+  static Device cpu() { return {}; }
+  /// The `index`-th visible GPU. Throws `Error` where there is none or the build has no CUDA.
+  static Device cuda(int index = 0);
+  /// "cpu", "cuda", "cuda:1", or "auto": the first GPU if there is one, else the CPU.
+  static Device parse(std::string_view name);
+
+  bool is_cpu() const { return kind == Kind::cpu; }
+  friend bool operator==(const Device&, const Device&) = default;
+};
+
+/// "cpu" or "cuda:0".
+std::string to_string(Device device);
+
+/// The number of GPUs that this process can use; 0 in a build without CUDA.
+int cuda_device_count();
+
+/// How to run a kernel on the memory of `device`: on the CPU the calling thread's team, on a GPU its work stream.
+Exec exec_of(Device device);
+
+}  // namespace tessera
