@@ -13,8 +13,8 @@
 
 namespace tessera {
 
-/// Drops elements of x with probability p. Every tensor may have a floating dtype of its own; rows may lie at any stride,
-/// the elements of a row are neighbours. y may be the memory of x or residual where dtype and strides agree.
+/// Drops elements of x with probability p. Every tensor may have a floating dtype of its own; rows may lie at any
+/// stride, the elements of a row are neighbours. y may be the memory of x or residual where dtype and strides agree.
 struct Dropout {
   In<2> x;            ///< [R, C]
   In<2> residual;     ///< [R, C], or absent: 0

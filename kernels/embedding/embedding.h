@@ -3,8 +3,8 @@
 //   y_r = table[ids_r] + positions[p_r]
 //   p_r = position_ids_r,  or  position_start + r mod position_period
 //
-// Backward: dtable_v = beta · dtable_v + Σ_{r: ids_r = v} dy_r, in the order of r. The gradient of `positions` is the same
-// kernel with position_ids for ids; with a period it is a `Sum` of dy seen as [1, R / period, period · C].
+// Backward: dtable_v = beta · dtable_v + Σ_{r: ids_r = v} dy_r, in the order of r. The gradient of `positions` is the
+// same kernel with position_ids for ids; with a period it is a `Sum` of dy seen as [1, R / period, period · C].
 #pragma once
 
 #include <cstdint>
@@ -32,10 +32,10 @@ struct EmbeddingForward {
 
 /// Adds rows of dy into the rows of the table they came from. Ids outside [0, V) are passed over.
 struct EmbeddingBackward {
-  In<2> dy;      ///< [R, C], any floating dtype
-  In<1> ids;     ///< i32 [R]
-  Out<2> dtable; ///< [V, C], f32, or f64 when dy is f64
-  float beta;    ///< 0: every row is written, zero where no id names it; 1: rows are added to
+  In<2> dy;       ///< [R, C], any floating dtype
+  In<1> ids;      ///< i32 [R]
+  Out<2> dtable;  ///< [V, C], f32, or f64 when dy is f64
+  float beta;     ///< 0: every row is written, zero where no id names it; 1: rows are added to
 
   void operator()(Cpu) const;
   void operator()(Cuda) const;

@@ -6,8 +6,8 @@
 
 namespace tessera {
 
-/// The lowest such column where several are equal; a NaN counts as larger than every number. Rows may lie at any stride;
-/// the elements of a row are neighbours.
+/// The lowest such column where several are equal; a NaN counts as larger than every number. Rows may lie at any
+/// stride; the elements of a row are neighbours.
 struct ArgMax {
   In<2> x;       ///< [R, C], floating, C ≥ 1
   Out<1> index;  ///< i32 [R]

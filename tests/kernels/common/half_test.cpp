@@ -1,9 +1,9 @@
 #include "kernels/common/half.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <limits>
+
+#include <gtest/gtest.h>
 
 namespace tessera {
 namespace {
@@ -14,7 +14,7 @@ float round_trip(float value) {
 }
 
 TEST(Half, RoundsToNearestEven) {
-  EXPECT_EQ(round_trip<Half>(1.0f + 0x1p-11f), 1.0f);            // tie, to even
+  EXPECT_EQ(round_trip<Half>(1.0f + 0x1p-11f), 1.0f);                // tie, to even
   EXPECT_EQ(round_trip<Half>(1.0f + 3 * 0x1p-11f), 1.0f + 0x1p-9f);  // tie, to even
   EXPECT_EQ(round_trip<Half>(65504.0f), 65504.0f);
   EXPECT_EQ(round_trip<Half>(65520.0f), std::numeric_limits<float>::infinity());
