@@ -1,0 +1,96 @@
+#include "trainers/command_line.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "trainers/config/describe.h"
+#include "trainers/nearest.h"
+#include "trainers/usage_error.h"
+
+namespace tessera {
+namespace {
+
+constexpr const char* kVersion = TESSERA_VERSION;
+
+bool is_help(std::string_view word) { return word == "--help" || word == "-h"; }
+
+const Command* find_command(std::span<const Command> commands, std::string_view name) {
+  const auto found = std::ranges::find(commands, name, &Command::name);
+  return found == commands.end() ? nullptr : &*found;
+}
+
+[[noreturn]] void refuse_unknown(std::span<const Command> commands, const std::string& name) {
+  std::vector<std::string> names = {"help", "version"};
+  for (const Command& command : commands) names.emplace_back(command.name);
+  const auto meant = nearest(name, names);
+  const std::string cure = meant ? fmt::format("did you mean {}?", *meant) : "`tessera help` lists the commands";
+  throw UsageError(fmt::format("unknown command {}; {}", name, cure));
+}
+
+int print_overview(std::span<const Command> commands) {
+  fmt::print("tessera {}: trains transformers from a config file\n\nUsage: tessera COMMAND ...\n\n", kVersion);
+  for (const Command& command : commands)
+    fmt::print("  {:<48} {}\n", fmt::format("{} {}", command.name, command.arguments), command.help);
+  fmt::print("  {:<48} {}\n  {:<48} {}\n", "help [COMMAND]", "this text, or a command's with every key", "version",
+             "the version");
+  fmt::print("\nStart with: tessera train --data=some_text.txt --n_layer=4 --n_embd=128 --n_head=4 --max_iters=2000\n");
+  return 0;
+}
+
+int print_help(const Command& command) {
+  fmt::print("{}\n\nUsage: tessera {} {}\n\n", command.help, command.name, command.arguments);
+  if (command.arguments.find("--key") != command.arguments.npos) fmt::print("{}", options_help());
+  return 0;
+}
+
+}  // namespace
+
+int dispatch(std::span<const Command> commands, std::span<const std::string> words) {
+  if (words.empty()) throw UsageError("a command is missing; `tessera help` lists the commands");
+  const std::string& name = words.front();
+  const auto arguments = words.subspan(1);
+  if (name == "version" || name == "--version") {
+    fmt::print("tessera {}\n", kVersion);
+    return 0;
+  }
+  if (name == "help" || is_help(name)) {
+    if (arguments.empty()) return print_overview(commands);
+    const Command* command = find_command(commands, arguments.front());
+    if (!command) refuse_unknown(commands, arguments.front());
+    return print_help(*command);
+  }
+  const Command* command = find_command(commands, name);
+  if (!command) refuse_unknown(commands, name);
+  return std::ranges::any_of(arguments, is_help) ? print_help(*command) : command->run(arguments);
+}
+
+int run_config(std::span<const std::string> arguments) {
+  if (arguments.size() == 1 && arguments.front() == "--markdown") {
+    fmt::print("{}", options_markdown());
+    return 0;
+  }
+  const LoadedConfig loaded = load_config(arguments);
+  for (const std::string& notice : loaded.notices) fmt::print(stderr, "{}\n", notice);
+  fmt::print("{}", effective_config(loaded));
+  return 0;
+}
+
+int exit_code_of(int (*program)(std::span<const std::string> words), std::span<const std::string> words) {
+  constexpr int kFailure = 1, kUsage = 2;
+  try {
+    return program(words);
+  } catch (const UsageError& error) {
+    fmt::print(stderr, "tessera: {}\n", error.what());
+    return kUsage;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "tessera: out of memory; try a smaller batch_size or block_size\n");
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "tessera: {}\n", error.what());
+  }
+  return kFailure;
+}
+
+}  // namespace tessera

@@ -1,0 +1,109 @@
+// Every setting of a run, with its default. What each one accepts and means stands in options.cpp, once; the file, the
+// command line, --help, docs/config.md and the dump of a run all follow from that table.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace tessera {
+
+/// The settings of one run. Names and meanings are those of nanoGPT where it has them.
+struct Config {
+  enum class Norm { layernorm, rmsnorm };
+  enum class Position { learned, rotary, alibi };
+  enum class Activation { gelu, gelu_tanh, swiglu };
+  enum class Optimizer { adamw, sgd };
+  enum class Schedule { cosine, linear, constant };
+  enum class Dtype { float32, bfloat16, float16, float64 };
+  enum class ResidualDtype { float32, compute };
+  enum class InitFrom { scratch, resume };
+
+  // Model
+  int64_t n_layer = 6;
+  int64_t n_head = 6;
+  int64_t kv_heads = 0;
+  int64_t n_embd = 384;
+  int64_t block_size = 256;
+  double dropout = 0.0;
+  bool bias = false;
+  Norm norm = Norm::layernorm;
+  Position position = Position::learned;
+  Activation activation = Activation::gelu;
+  bool tie_embeddings = true;
+  int64_t window = 0;
+  double softcap = 0.0;
+  int64_t q_bucket_size = 512;
+  int64_t k_bucket_size = 1024;
+
+  // Data
+  std::string data;
+  std::string tokenizer = "char";
+  int64_t vocab_size = 0;
+  int64_t batch_size = 64;
+  int64_t gradient_accumulation_steps = 1;
+
+  // Optimization
+  int64_t max_iters = 5000;
+  Optimizer optimizer = Optimizer::adamw;
+  double learning_rate = 1e-3;
+  double min_lr = 1e-4;
+  bool decay_lr = true;
+  Schedule schedule = Schedule::cosine;
+  int64_t warmup_iters = 100;
+  int64_t lr_decay_iters = 0;
+  double weight_decay = 0.1;
+  double beta1 = 0.9;
+  double beta2 = 0.99;
+  double epsilon = 1e-8;
+  double momentum = 0.9;
+  double grad_clip = 1.0;
+
+  // Precision and machine
+  std::string device = "auto";
+  int64_t threads = 0;
+  Dtype dtype = Dtype::float32;
+  ResidualDtype residual_dtype = ResidualDtype::float32;
+  std::string loss_scale = "dynamic";
+  int64_t max_skipped_steps = 20;
+  bool recompute = false;
+  int64_t seed = 1337;
+
+  // Run folder and reports
+  std::string out_dir = "out";
+  InitFrom init_from = InitFrom::scratch;
+  int64_t eval_interval = 250;
+  int64_t eval_iters = 200;
+  int64_t log_interval = 10;
+  int64_t checkpoint_interval = 0;
+  int64_t keep_checkpoints = 3;
+  bool tensorboard = true;
+
+  // Sampling
+  std::string start = "\n";
+  int64_t num_samples = 3;
+  int64_t max_new_tokens = 500;
+  double temperature = 0.8;
+  int64_t top_k = 200;
+  double top_p = 1.0;
+
+  /// Values that stand for another key when they are 0, resolved.
+  int64_t effective_kv_heads() const { return kv_heads == 0 ? n_head : kv_heads; }
+  int64_t effective_lr_decay_iters() const { return lr_decay_iters == 0 ? max_iters : lr_decay_iters; }
+  int64_t effective_checkpoint_interval() const {
+    return checkpoint_interval == 0 ? eval_interval : checkpoint_interval;
+  }
+  /// `schedule`, or constant where `decay_lr` is off.
+  Schedule effective_schedule() const { return decay_lr ? schedule : Schedule::constant; }
+  /// True when the loss scale adapts; otherwise it stays at `fixed_loss_scale()`.
+  bool dynamic_loss_scale() const { return loss_scale == "dynamic"; }
+  /// The number in `loss_scale`; 1 for off (and for dynamic, which starts where the scaler starts).
+  double fixed_loss_scale() const;
+  /// N of `tokenizer = sentencepiece:N`; 0 for the other tokenizers.
+  int64_t sentencepiece_vocab_size() const;
+};
+
+/// Refuses combinations that cannot run, with one sentence that names the keys and a way out.
+/// Throws UsageError.
+void validate(const Config& config);
+
+}  // namespace tessera
