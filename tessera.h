@@ -1,2 +1,21 @@
 // Everything, in one include: the header of programs that use the installed package. `scripts/format` keeps the list.
 #pragma once
+
+#include "framework/autograd/autograd.h"
+#include "framework/autograd/gradient_slot.h"
+#include "framework/autograd/graph.h"
+#include "framework/autograd/pass.h"
+#include "framework/autograd/variable.h"
+#include "framework/error.h"
+#include "framework/io/atomic_file.h"
+#include "framework/io/mapped_file.h"
+#include "framework/io/safetensors.h"
+#include "framework/ops.h"
+#include "framework/parameters/arena.h"
+#include "framework/parameters/parameter.h"
+#include "framework/parameters/visit.h"
+#include "framework/tensor/allocator.h"
+#include "framework/tensor/device.h"
+#include "framework/tensor/random.h"
+#include "framework/tensor/shape.h"
+#include "framework/tensor/tensor.h"
