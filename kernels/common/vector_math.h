@@ -18,7 +18,7 @@ namespace tessera {
   const float shifted = clamped * 1.44269504f + kRounder;
   const int32_t n = bits_as<int32_t>(shifted) - bits_as<int32_t>(kRounder);
   const float whole = shifted - kRounder;
-  const float r = (clamped - whole * 0x1.62e4p-1f) - whole * 1.42860677e-6f;  // clamped − n·ln 2, in two parts
+  const float r = (clamped - whole * 0x1.62e4p-1f) - whole * 1.42860682e-6f;  // clamped − n·ln 2, in two parts
   float p = 0.0013814325f;
   p = p * r + 0.008368851343f;
   p = p * r + 0.04166840102f;
