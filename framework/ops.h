@@ -10,6 +10,7 @@
 #include "framework/autograd/autograd.h"
 #include "framework/parameters/visit.h"
 #include "kernels/common/activation.h"
+#include "kernels/flash_attention/attention_options.h"
 
 namespace tessera::ops {
 
@@ -84,6 +85,31 @@ struct CrossEntropyOptions {
 /// Softmax cross-entropy of logits [..., V] against targets i32 [...] → scalar. Reuses the memory of the logits for their
 /// gradient if nobody else holds them.
 Variable cross_entropy(const Variable& logits, const Tensor& targets, const CrossEntropyOptions& options = {});
+
+// ── Attention ──
+
+struct FlashAttentionOptions {
+  double scale = 0;          ///< multiplies q·k; 0: 1/√D
+  bool causal = false;       ///< bottom-right aligned: the last query stands at the last key
+  int64_t window = 0;        ///< a query sees keys less than `window` positions away; 0: no limit
+  double softcap = 0;        ///< scores s become softcap·tanh(s/softcap); 0: off
+  Tensor alibi_slopes = {};  ///< f32 [H]; scores lose slope·distance; undefined: off
+  Tensor mask = {};          ///< true = attend: [B, M] for keys, else four axes, each 1 or full of [B, H, N, M]; boolean,
+                             ///< or numeric with only zeros and ones
+  Tensor q_segments = {};    ///< i32 [B, N]: queries see only keys of their own segment
+  Tensor k_segments = {};    ///< i32 [B, M]; undefined: q_segments
+  double dropout = 0;        ///< of the softmax weights, in a training pass
+  Site site = {};            ///< keys the dropout
+  int64_t q_bucket_size = 512;   ///< upper bound of the query tile
+  int64_t k_bucket_size = 1024;  ///< upper bound of the key tile
+};
+/// softmax(q·kᵀ·scale)·v, tile by tile, for q [B, N, H, D], k and v [B, M, KvH, D] → [B, N, H, D]. KvH divides H; D ≤ 256.
+/// Rows that see nothing give 0.
+Variable flash_attention(const Variable& q, const Variable& k, const Variable& v,
+                         const FlashAttentionOptions& options = {});
+/// What such a call would use for q of shape `q` and k of shape `k`; nothing is computed.
+AttentionPlan flash_attention_plan(const Shape& q, const Shape& k, DType dtype, Device device,
+                                   const FlashAttentionOptions& options = {});
 
 // ── Reductions ──
 

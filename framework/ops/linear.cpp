@@ -155,9 +155,11 @@ Variable joint_linear(const Variable& x, const Variable& weight1, const Variable
   const Tensor w2 = weight2.value_as(x.dtype());
   const Tensor y = Tensor::empty(x.shape().with(-1, n), x.dtype(), x.device());
   const Tensor rows = x.value().rows();
-  const Tensor w = bias1.defined() || bias2.defined() ? Tensor() : joined(w1, w2);
+  const bool biased = bias1.defined() || bias2.defined();
+  const Tensor bias = bias1.defined() && bias2.defined() ? joined(bias1.value(), bias2.value()) : Tensor();
+  const Tensor w = biased && !bias.defined() ? Tensor() : joined(w1, w2);
   if (w.defined()) {
-    project(rows, w, {}, y.rows());
+    project(rows, w, bias, y.rows());
   } else {
     project(rows, w1, bias1.value(), y.rows().slice(1, 0, n1));
     project(rows, w2, bias2.value(), y.rows().slice(1, n1, n));

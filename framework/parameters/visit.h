@@ -6,6 +6,7 @@
 // and names, counts, arena layout, checkpoint keys and devices follow from it.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <memory>
 #include <optional>
@@ -75,6 +76,12 @@ std::vector<ParameterPtr> parameters(Model& model) {
     }
   });
   return all;
+}
+
+/// The same for a model that is only being used: visiting hands out handles and changes nothing.
+template <Visitable Model>
+std::vector<ParameterPtr> parameters(const Model& model) {
+  return parameters(const_cast<Model&>(model));
 }
 
 /// The number of weights.

@@ -1,0 +1,34 @@
+// Keys and values of the tokens already seen, one pair of buffers per attention layer, so that generating a token costs
+// one token's work.
+#pragma once
+
+#include <unordered_map>
+#include <utility>
+
+#include "framework/tensor/tensor.h"
+
+namespace tessera {
+
+class KvCache {
+ public:
+  /// Room for `capacity` tokens per sequence.
+  explicit KvCache(int64_t capacity) : capacity_(capacity) {}
+
+  /// Tokens per sequence that a whole forward pass has seen: the position of the next token.
+  int64_t length() const { return length_; }
+  int64_t capacity() const { return capacity_; }
+
+  /// Appends k and v [B, N, KvH, D] of the layer `site`; returns views of all its keys and values [B, length + N, …].
+  std::pair<Tensor, Tensor> append(uint64_t site, const Tensor& k, const Tensor& v);
+  /// Ends a forward pass over `tokens` tokens: every layer has appended them.
+  void advance(int64_t tokens) { length_ += tokens; }
+  /// Forgets everything; the memory is kept.
+  void clear() { length_ = 0; }
+
+ private:
+  int64_t capacity_;
+  int64_t length_ = 0;
+  std::unordered_map<uint64_t, std::pair<Tensor, Tensor>> layers_;
+};
+
+}  // namespace tessera
