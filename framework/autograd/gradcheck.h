@@ -11,7 +11,7 @@
 namespace tessera {
 
 struct GradcheckOptions {
-  double step = 1e-6;                 ///< of the central difference
+  double step = 1e-4;                 ///< of the central difference
   double absolute_tolerance = 1e-9;   ///< |a − n| ≤ absolute + relative · max(|a|, |n|), plus the rounding of the
   double relative_tolerance = 1e-6;   ///< difference quotient itself
   Pass::Options pass = {};            ///< training, seed, …: the function is evaluated many times with the same ones

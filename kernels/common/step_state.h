@@ -15,8 +15,8 @@ struct StepState {
   int32_t growth_tracker = 0;     ///< finite steps since the scale last changed
   int32_t hysteresis_left = 1;    ///< non-finite steps to go until the scale backs off
   int32_t consecutive_skips = 0;  ///< skipped steps in a row
-  float learning_rate = 0;        ///< of this step, after the schedule
-  float gradient_factor = 1;      ///< unscale × clip, folded into the optimizer
+  double learning_rate = 0;       ///< of this step, after the schedule
+  double gradient_factor = 1;     ///< unscale × clip, folded into the optimizer
   double beta1_power = 1;         ///< beta1^applied
   double beta2_power = 1;         ///< beta2^applied
   double loss = 0;                ///< mean loss per token of the step, reduced over ranks, unscaled
@@ -24,6 +24,6 @@ struct StepState {
   int32_t apply = 1;              ///< 0: the step is skipped, the optimizer leaves everything as it is
   int32_t reserved = 0;
 };
-static_assert(sizeof(StepState) == 80);
+static_assert(sizeof(StepState) == 88);
 
 }  // namespace tessera

@@ -1,0 +1,40 @@
+// AdamW over an arena: one launch for the matrices, which decay, and one for the vectors, which do not.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "framework/parameters/arena.h"
+#include "kernels/common/step_state.h"
+
+namespace tessera {
+
+class AdamW {
+ public:
+  struct Options {
+    double beta1 = 0.9;
+    double beta2 = 0.999;
+    double epsilon = 1e-8;
+    double weight_decay = 0.01;  ///< on matrices only
+  };
+
+  /// The arena must outlive the optimizer.
+  AdamW(const ParameterArena& arena, const Options& options);
+
+  /// Updates the weights and their mirror as `state` says; with apply = 0 it changes nothing.
+  void step(const StepState* state) const;
+
+  const Options& options() const { return options_; }
+  /// What a checkpoint holds: buffers laid out like the arena's weights.
+  std::map<std::string, Tensor> state_buffers() const { return {{"exp_avg", moment1_}, {"exp_avg_sq", moment2_}}; }
+
+ private:
+  void update(int64_t begin, int64_t end, double weight_decay, const StepState* state) const;
+
+  const ParameterArena* arena_;
+  Options options_;
+  Tensor moment1_;
+  Tensor moment2_;
+};
+
+}  // namespace tessera

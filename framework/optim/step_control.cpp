@@ -1,0 +1,45 @@
+#include "framework/optim/step_control.h"
+
+#include <cstring>
+
+namespace tessera {
+namespace {
+
+template <class T>
+Tensor bytes_of(const T& value, Device device) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&value);
+  return Tensor::from(std::span<const uint8_t>(bytes, sizeof(T)), {static_cast<int64_t>(sizeof(T))}, device);
+}
+
+}  // namespace
+
+StepControl::StepControl(Device device, const StepPolicy& policy, const StepState& initial)
+    : policy_(policy), state_(bytes_of(initial, device)), result_(bytes_of(ScanResult{}, device)) {}
+
+void StepControl::scan(const Tensor& gradients) const {
+  result_.copy_from(bytes_of(ScanResult{}, result_.device()));
+  scan_more(gradients);
+}
+
+void StepControl::scan_more(const Tensor& gradients) const {
+  launch(GradientScan{.gradient = gradients.in<1>(), .result = static_cast<ScanResult*>(result_.address())},
+         exec_of(gradients.device()));
+}
+
+void StepControl::advance() const {
+  launch(AdvanceStep{.scan = static_cast<const ScanResult*>(result_.address()),
+                     .policy = policy_,
+                     .state = static_cast<StepState*>(state_.address())},
+         exec_of(state_.device()));
+}
+
+StepState StepControl::read() const {
+  const std::vector<uint8_t> bytes = state_.to_vector<uint8_t>();
+  StepState state;
+  std::memcpy(&state, bytes.data(), sizeof state);
+  return state;
+}
+
+void StepControl::write(const StepState& state) const { state_.copy_from(bytes_of(state, state_.device())); }
+
+}  // namespace tessera
