@@ -25,10 +25,10 @@ struct AdamWStep {
   In<1> gradient;          ///< [N]
   Out<1> mirror;           ///< [N], bf16 or f16; absent: no low-precision copy
   const StepState* state;  ///< lives where the kernel runs
-  float weight_decay;
-  float beta1;
-  float beta2;
-  float epsilon;
+  double weight_decay;
+  double beta1;
+  double beta2;
+  double epsilon;
 
   void operator()(Cpu) const;
   void operator()(Cuda) const;

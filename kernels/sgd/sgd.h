@@ -21,8 +21,8 @@ struct SgdStep {
   In<1> gradient;          ///< [N]
   Out<1> mirror;           ///< [N], bf16 or f16; absent: no low-precision copy
   const StepState* state;  ///< lives where the kernel runs
-  float weight_decay;
-  float momentum;
+  double weight_decay;
+  double momentum;
 
   void operator()(Cpu) const;
   void operator()(Cuda) const;

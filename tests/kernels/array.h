@@ -102,7 +102,8 @@ class Array {
   }
   template <class Body>
   void visit(Body&& body) const {
-    select<DType::f32, DType::bf16, DType::f16, DType::f64, DType::i32>("dtype", dtype_, body);
+    select<DType::f32, DType::bf16, DType::f16, DType::f64, DType::i64, DType::i32, DType::u16, DType::u8,
+           DType::boolean>("dtype", dtype_, body);
   }
   double read(int64_t offset) const {
     double value = 0;

@@ -1,0 +1,112 @@
+#include "kernels/adamw/adamw.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/kernels/array.h"
+
+namespace tessera {
+namespace {
+
+constexpr double kDecay = 0.1, kBeta1 = 0.9, kBeta2 = 0.99, kEpsilon = 1e-8;
+
+/// One parameter range with its optimizer state, and the same in double as the paper writes it.
+struct Model {
+  Array weight, moment1, moment2, mirror;
+  std::vector<double> w, m, v;
+  StepState state;
+
+  Model(DType dtype, DType mirror_dtype, int64_t n)
+      : weight(Array::random(dtype, {n}, 1)),
+        moment1(dtype, {n}),
+        moment2(dtype, {n}),
+        mirror(mirror_dtype, {n}),
+        w(weight.values()),
+        m(n),
+        v(n) {}
+
+  void step(const Array& gradient, bool with_mirror) {
+    AdamWStep{.weight = weight.out<1>(),
+              .moment1 = moment1.out<1>(),
+              .moment2 = moment2.out<1>(),
+              .gradient = gradient.in<1>(),
+              .mirror = with_mirror ? mirror.out<1>() : Out<1>{},
+              .state = &state,
+              .weight_decay = kDecay,
+              .beta1 = kBeta1,
+              .beta2 = kBeta2,
+              .epsilon = kEpsilon}(Cpu{});
+  }
+
+  void reference_step(const Array& gradient) {
+    for (size_t i = 0; i < w.size(); ++i) {
+      const double g = state.gradient_factor * gradient[i];
+      w[i] -= state.learning_rate * kDecay * w[i];
+      m[i] = kBeta1 * m[i] + (1 - kBeta1) * g;
+      v[i] = kBeta2 * v[i] + (1 - kBeta2) * g * g;
+      w[i] -= state.learning_rate * (m[i] / (1 - state.beta1_power)) /
+              (std::sqrt(v[i] / (1 - state.beta2_power)) + kEpsilon);
+    }
+  }
+
+  void advance(int applied) {
+    state.applied = applied;
+    state.learning_rate = 1e-2f / applied;
+    state.gradient_factor = 0.5f;
+    state.beta1_power = std::pow(kBeta1, applied);
+    state.beta2_power = std::pow(kBeta2, applied);
+  }
+};
+
+TEST(AdamW, FollowsTheDoubleReferenceOverSteps) {
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    for (const int64_t n : {1, 17, 1025, 40001}) {
+      Model model(dtype, DType::bf16, n);
+      for (int applied = 1; applied <= 6; ++applied) {
+        model.advance(applied);
+        const Array gradient = Array::random(dtype, {n}, 10 + applied);
+        model.step(gradient, false);
+        model.reference_step(gradient);
+      }
+      SCOPED_TRACE(to_string(dtype));
+      const double unit = rounding_unit(dtype);
+      expect_close(model.moment1, model.m, 0, 8 * unit);
+      expect_close(model.moment2, model.v, 8 * unit, 0);
+      expect_close(model.weight, model.w, 0, 16 * unit);
+    }
+  }
+}
+
+TEST(AdamW, RefreshesTheMirrorFromTheNewWeights) {
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    for (const DType mirror : {DType::bf16, DType::f16}) {
+      Model model(dtype, mirror, 2077);
+      model.advance(1);
+      model.step(Array::random(dtype, {2077}, 3), true);
+      const Array rounded = Array::of(mirror, {2077}, model.weight.values());
+      EXPECT_TRUE(model.mirror.bytes() == rounded.bytes()) << to_string(mirror);
+    }
+  }
+}
+
+TEST(AdamW, ASkippedStepTouchesNothing) {
+  Model model(DType::f32, DType::bf16, 3001);
+  model.advance(1);
+  model.step(Array::random(DType::f32, {3001}, 3), true);
+  const auto before = {model.weight.bytes(), model.moment1.bytes(), model.moment2.bytes(), model.mirror.bytes()};
+  model.state.apply = 0;
+  Array gradient = Array::random(DType::f32, {3001}, 4);
+  gradient.set(7, NAN);
+  model.step(gradient, true);
+  const auto after = {model.weight.bytes(), model.moment1.bytes(), model.moment2.bytes(), model.mirror.bytes()};
+  EXPECT_TRUE(std::equal(before.begin(), before.end(), after.begin()));
+}
+
+TEST(AdamW, ZeroGradientsOnlyDecay) {
+  Model model(DType::f32, DType::bf16, 100);
+  model.advance(1);
+  model.step(Array(DType::f32, {100}), false);
+  for (int64_t i = 0; i < 100; ++i) EXPECT_NEAR(model.weight[i], model.w[i] * (1 - 1e-2 * kDecay), 1e-7);
+}
+
+}  // namespace
+}  // namespace tessera
