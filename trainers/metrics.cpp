@@ -1,0 +1,113 @@
+#include "trainers/metrics.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <type_traits>
+#include <utility>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "framework/error.h"
+#include "framework/io/atomic_file.h"
+
+namespace tessera {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void put(Json& row, const char* name, int64_t value) { row[name] = value; }
+void put(Json& row, const char* name, double value) { row[name] = value; }
+template <class Value>
+void put(Json& row, const char* name, const std::optional<Value>& value) {
+  if (value) put(row, name, *value);
+}
+
+void take(const Json& field, int64_t& value) { value = field.get<int64_t>(); }
+void take(const Json& field, double& value) { value = field.is_null() ? StepReport::kNone : field.get<double>(); }
+template <class Value>
+void take(const Json& field, std::optional<Value>& value) {
+  take(field, value.emplace());
+}
+
+/// Calls `visit(line, number)` for every line that has its end and is not empty.
+template <class Visit>
+void visit_lines(std::string_view text, Visit&& visit) {
+  for (int number = 1;; ++number) {
+    const size_t end = text.find('\n');
+    if (end == text.npos) return;
+    if (end > 0) visit(text.substr(0, end), number);
+    text.remove_prefix(end + 1);
+  }
+}
+
+std::string read_whole(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  expect(file || !std::filesystem::exists(path), "{}: cannot be read: {}", path.string(), std::strerror(errno));
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+std::string place_of(const std::filesystem::path& path, int number) {
+  return fmt::format("{}:{}", path.string(), number);
+}
+
+}  // namespace
+
+MetricsWriter::MetricsWriter(std::filesystem::path path) : path_(std::move(path)) {
+  descriptor_ = open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  expect(descriptor_ >= 0, "{}: cannot be opened: {}", path_.string(), std::strerror(errno));
+}
+
+MetricsWriter::~MetricsWriter() { close(descriptor_); }
+
+void MetricsWriter::append(const StepReport& report) {
+  const std::string line = metrics_line(report) + "\n";
+  const ssize_t written = ::write(descriptor_, line.data(), line.size());
+  expect(written >= 0, "{}: cannot be written: {}", path_.string(), std::strerror(errno));
+  expect(static_cast<size_t>(written) == line.size(), "{}: the disk is full; make room and resume the run",
+         path_.string());
+}
+
+std::string metrics_line(const StepReport& report) {
+  Json row;
+  visit_metrics(report, [&](const char* name, const auto& value) { put(row, name, value); });
+  return row.dump();
+}
+
+StepReport parse_metrics_line(std::string_view line, const std::string& place) {
+  StepReport report;
+  try {
+    const Json row = Json::parse(line);
+    expect(row.is_object() && row.contains("step"), "{}: not a report: an object with a step is wanted", place);
+    visit_metrics(report, [&](const char* name, auto& value) {
+      const auto field = row.find(name);
+      if (field != row.end()) take(*field, value);
+    });
+  } catch (const Json::exception& error) {
+    fail("{}: not a report: {}", place, error.what());
+  }
+  return report;
+}
+
+std::vector<StepReport> read_metrics(const std::filesystem::path& path) {
+  std::vector<StepReport> reports;
+  visit_lines(read_whole(path), [&](std::string_view line, int number) {
+    reports.push_back(parse_metrics_line(line, place_of(path, number)));
+  });
+  return reports;
+}
+
+void drop_metrics_after(const std::filesystem::path& path, int64_t step) {
+  const std::string text = read_whole(path);
+  std::string kept;
+  visit_lines(text, [&](std::string_view line, int number) {
+    if (parse_metrics_line(line, place_of(path, number)).step <= step) kept.append(line).append("\n");
+  });
+  if (kept != text) write_file(path, kept);
+}
+
+}  // namespace tessera

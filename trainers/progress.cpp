@@ -1,0 +1,179 @@
+#include "trainers/progress.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "trainers/human.h"
+
+namespace tessera {
+namespace {
+
+constexpr double kSecondsBetweenDrawings = 0.1;
+constexpr const char* kEraseLine = "\r\x1b[2K";
+
+bool is_set(const char* name) {
+  const char* value = std::getenv(name);
+  return value && *value;
+}
+
+/// The first variable that is set decides the character set, as for every program.
+bool speaks_utf8() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    if (!is_set(name)) continue;
+    const std::string_view value = std::getenv(name);
+    return value.find("UTF-8") != value.npos || value.find("utf8") != value.npos || value.find("UTF8") != value.npos;
+  }
+  return false;
+}
+
+int terminal_columns() {
+  winsize size{};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+/// One part of the line; parts with the highest rank are left out first where they do not fit.
+struct Part {
+  std::string text;
+  int rank;
+};
+
+std::vector<Part> parts_of(const StepReport& report, const std::string& eta) {
+  std::vector<Part> parts = {{fmt::format("loss {:.4f}", report.train_loss), 1},
+                             {fmt::format("lr {:.1e}", report.learning_rate), 5},
+                             {fmt::format("norm {:.2f}", report.grad_norm), 4},
+                             {fmt::format("{} tok/s", human_count(report.tokens_per_second)), 3}};
+  if (report.peak_share) parts.push_back({fmt::format("{:.0f}% of peak", 100 * *report.peak_share), 6});
+  if (report.scale != 1) parts.push_back({fmt::format("scale {}", report.scale), 8});
+  if (report.skipped > 0) parts.push_back({fmt::format("skipped {}", report.skipped), 7});
+  if (!eta.empty()) parts.push_back({"eta " + eta, 2});
+  return parts;
+}
+
+size_t width_of(const std::vector<Part>& parts) {
+  size_t width = 0;
+  for (const Part& part : parts) width += part.text.size() + 3;
+  return width;
+}
+
+std::string joined(const std::vector<Part>& parts) {
+  std::string text;
+  for (const Part& part : parts) text += " | " + part.text;
+  return text;
+}
+
+std::string bar(double share, size_t width, bool unicode, bool colour) {
+  const auto done = std::min(width, static_cast<size_t>(share * static_cast<double>(width)));
+  std::string filled, rest;
+  for (size_t i = 0; i < width; ++i) (i < done ? filled : rest) += unicode ? "━" : i < done ? "#" : "-";
+  if (colour) return fmt::format("\x1b[36m{}\x1b[90m{}\x1b[0m", filled, rest);
+  if (unicode) return filled + std::string(width - done, ' ');
+  return filled + rest;
+}
+
+}  // namespace
+
+Console Console::standard_output() {
+  const char* terminal_type = std::getenv("TERM");
+  const bool terminal = isatty(STDOUT_FILENO) && terminal_type && std::string_view(terminal_type) != "dumb";
+  const auto start = std::chrono::steady_clock::now();
+  return {
+      .file = stdout,
+      .terminal = terminal,
+      .unicode = speaks_utf8(),
+      .colour = !is_set("NO_COLOR"),
+      .columns = terminal_columns,
+      .seconds = [start] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }};
+}
+
+std::string progress_line(const StepReport& report, int64_t total_steps, const std::string& eta) {
+  return fmt::format("step {}/{}{}", report.step, total_steps, joined(parts_of(report, eta)));
+}
+
+std::string progress_bar(const StepReport& report, int64_t total_steps, const std::string& eta, int columns,
+                         bool unicode, bool colour) {
+  constexpr size_t kShortestBar = 8, kLongestBar = 40;
+  const auto room = static_cast<size_t>(std::max(columns - 1, 0));  // the last column would wrap on some terminals
+  const double share = static_cast<double>(report.step) / static_cast<double>(std::max<int64_t>(total_steps, 1));
+  const std::string count = fmt::format("{:3.0f}% {}/{}", std::min(100.0, 100 * share), report.step, total_steps);
+  std::vector<Part> parts = parts_of(report, eta);
+  while (!parts.empty() && count.size() + width_of(parts) + kShortestBar + 1 > room)
+    parts.erase(std::ranges::max_element(parts, {}, &Part::rank));
+  const size_t used = count.size() + width_of(parts) + 1;
+  if (used + kShortestBar > room) return count.substr(0, room);
+  const size_t split = count.find('%') + 1;
+  return fmt::format("{} {}{}{}", count.substr(0, split),
+                     bar(share, std::min(room - used, kLongestBar), unicode, colour), count.substr(split),
+                     joined(parts));
+}
+
+Progress::Progress(Options options, Console console)
+    : options_(options), console_(std::move(console)), started_(console_.seconds()) {
+  last_.step = options_.first_step;
+}
+
+Progress::~Progress() { finish(); }
+
+void Progress::step(const StepReport& report) {
+  last_ = report;
+  const bool is_last = report.step >= options_.total_steps;
+  if (console_.terminal) {
+    if (is_last || drawn_ < 0 || console_.seconds() - drawn_ >= kSecondsBetweenDrawings) draw();
+  } else if (is_last || report.step % options_.log_interval == 0) {
+    fmt::print(console_.file, "{}\n", progress_line(report, options_.total_steps, eta()));
+    std::fflush(console_.file);
+  }
+}
+
+void Progress::evaluation(const StepReport& report) {
+  std::string text = fmt::format("step {}:", report.step);
+  const char* separator = " ";
+  const auto add = [&](const std::string& part) { text += std::exchange(separator, ", ") + part; };
+  if (report.eval_train_loss) add(fmt::format("train loss {:.4f}", *report.eval_train_loss));
+  if (report.val_loss) add(fmt::format("val loss {:.4f}", *report.val_loss));
+  if (report.val_accuracy) add(fmt::format("accuracy {:.1f}%", 100 * *report.val_accuracy));
+  line(text);
+}
+
+void Progress::line(std::string_view text) {
+  const bool redraw = on_screen_;
+  erase();
+  fmt::print(console_.file, "{}\n", text);
+  std::fflush(console_.file);
+  if (redraw) draw();
+}
+
+void Progress::finish() {
+  if (!on_screen_) return;
+  draw();
+  fmt::print(console_.file, "\n");
+  std::fflush(console_.file);
+  on_screen_ = false;
+}
+
+std::string Progress::eta() const {
+  const int64_t done = last_.step - options_.first_step, left = options_.total_steps - last_.step;
+  if (done <= 0 || left <= 0) return "";
+  return human_duration((console_.seconds() - started_) / static_cast<double>(done) * static_cast<double>(left));
+}
+
+void Progress::draw() {
+  fmt::print(console_.file, "{}{}", kEraseLine,
+             progress_bar(last_, options_.total_steps, eta(), console_.columns(), console_.unicode, console_.colour));
+  std::fflush(console_.file);
+  drawn_ = console_.seconds();
+  on_screen_ = true;
+}
+
+void Progress::erase() {
+  if (on_screen_) fmt::print(console_.file, "{}", kEraseLine);
+  on_screen_ = false;
+}
+
+}  // namespace tessera
