@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 namespace tessera {
@@ -32,5 +33,13 @@ inline constexpr int64_t kElementGrain = 16384;
 
 /// Rows per chunk for row-wise loops over rows of `width` elements.
 inline int64_t row_grain(int64_t width) { return std::max<int64_t>(1, kElementGrain / std::max<int64_t>(1, width)); }
+
+/// *status = max(*status, value), from any thread.
+inline void raise_status(int32_t* status, int32_t value) {
+  std::atomic_ref<int32_t> shared(*status);
+  int32_t seen = shared.load();
+  while (seen < value && !shared.compare_exchange_weak(seen, value)) {
+  }
+}
 
 }  // namespace tessera

@@ -53,10 +53,8 @@ void sum_tiles(const In<3>& x, int64_t pieces, int64_t piece, bool neighbours, T
     const int64_t columns = std::min(width, inner - column), rows = std::min(piece, n - row);
     const int64_t offset = o * x.strides[0] + row * x.strides[1] + column * x.strides[2];
     T* partial = partials + (o * pieces + p) * inner + column;
-    if (neighbours)
-      sum_columns(x, offset, rows, columns, partial);
-    else
-      *partial = sum_run<T>(x, offset, rows);
+    if (neighbours) sum_columns(x, offset, rows, columns, partial);
+    else *partial = sum_run<T>(x, offset, rows);
   });
 }
 
