@@ -28,7 +28,7 @@ void validate_heads(const Config& config) {
   require(config.n_head % config.effective_kv_heads() == 0,
           "kv_heads = {} does not divide n_head = {}; set kv_heads to a divisor of n_head, or to 0 for one per head",
           config.kv_heads, config.n_head);
-  require(config.position != Config::Position::rotary || head_size % 2 == 0,
+  require(config.position != LanguageModel::Position::rotary || head_size % 2 == 0,
           "position = rotary turns pairs of channels, but n_embd / n_head = {} is odd; choose an even head size",
           head_size);
 }
@@ -37,7 +37,7 @@ void validate_schedule(const Config& config) {
   require(config.warmup_iters <= config.max_iters,
           "warmup_iters = {} is longer than the whole training, max_iters = {}; set warmup_iters to {} or less",
           config.warmup_iters, config.max_iters, config.max_iters);
-  if (config.effective_schedule() == Config::Schedule::constant) return;
+  if (config.effective_schedule() == Schedule::Kind::constant) return;
   require(config.min_lr <= config.learning_rate,
           "min_lr = {} is above learning_rate = {}; lower min_lr, or set decay_lr = False to keep the rate constant",
           config.min_lr, config.learning_rate);
@@ -47,7 +47,7 @@ void validate_schedule(const Config& config) {
 }
 
 void validate_precision(const Config& config) {
-  require(config.dtype != Config::Dtype::float64 || !config.device.starts_with("cuda"),
+  require(config.dtype != DType::f64 || !config.device.starts_with("cuda"),
           "dtype = float64 computes on the CPU only, but device = {}; set device = cpu or another dtype",
           config.device);
 }
@@ -72,6 +72,11 @@ double Config::fixed_loss_scale() const {
   double scale = 1;
   parse_real(loss_scale, scale);
   return scale;
+}
+
+DType Config::effective_residual_dtype() const {
+  if (dtype == DType::f64) return DType::f64;
+  return residual_dtype == ResidualDtype::compute && dtype != DType::f16 ? dtype : DType::f32;
 }
 
 int64_t Config::sentencepiece_vocab_size() const {

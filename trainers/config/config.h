@@ -5,16 +5,14 @@
 #include <cstdint>
 #include <string>
 
+#include "framework/optim/step_control.h"
+#include "modules/language_model.h"
+
 namespace tessera {
 
 /// The settings of one run. Names and meanings are those of nanoGPT where it has them.
 struct Config {
-  enum class Norm { layernorm, rmsnorm };
-  enum class Position { learned, rotary, alibi };
-  enum class Activation { gelu, gelu_tanh, swiglu };
   enum class Optimizer { adamw, sgd };
-  enum class Schedule { cosine, linear, constant };
-  enum class Dtype { float32, bfloat16, float16, float64 };
   enum class ResidualDtype { float32, compute };
   enum class InitFrom { scratch, resume };
 
@@ -26,9 +24,9 @@ struct Config {
   int64_t block_size = 256;
   double dropout = 0.0;
   bool bias = false;
-  Norm norm = Norm::layernorm;
-  Position position = Position::learned;
-  Activation activation = Activation::gelu;
+  Norm::Kind norm = Norm::Kind::layer;
+  LanguageModel::Position position = LanguageModel::Position::learned;
+  FeedForward::Kind activation = FeedForward::Kind::gelu;
   bool tie_embeddings = true;
   int64_t window = 0;
   double softcap = 0.0;
@@ -48,7 +46,7 @@ struct Config {
   double learning_rate = 1e-3;
   double min_lr = 1e-4;
   bool decay_lr = true;
-  Schedule schedule = Schedule::cosine;
+  Schedule::Kind schedule = Schedule::Kind::cosine;
   int64_t warmup_iters = 100;
   int64_t lr_decay_iters = 0;
   double weight_decay = 0.1;
@@ -61,7 +59,7 @@ struct Config {
   // Precision and machine
   std::string device = "auto";
   int64_t threads = 0;
-  Dtype dtype = Dtype::float32;
+  DType dtype = DType::f32;
   ResidualDtype residual_dtype = ResidualDtype::float32;
   std::string loss_scale = "dynamic";
   int64_t max_skipped_steps = 20;
@@ -93,7 +91,9 @@ struct Config {
     return checkpoint_interval == 0 ? eval_interval : checkpoint_interval;
   }
   /// `schedule`, or constant where `decay_lr` is off.
-  Schedule effective_schedule() const { return decay_lr ? schedule : Schedule::constant; }
+  Schedule::Kind effective_schedule() const { return decay_lr ? schedule : Schedule::Kind::constant; }
+  /// The residual stream's: float32 unless `residual_dtype = compute`; always float32 for float16, float64 for float64.
+  DType effective_residual_dtype() const;
   /// True when the loss scale adapts; otherwise it stays at `fixed_loss_scale()`.
   bool dynamic_loss_scale() const { return loss_scale == "dynamic"; }
   /// The number in `loss_scale`; 1 for off (and for dynamic, which starts where the scaler starts).

@@ -49,18 +49,20 @@ OptionSection model_options() {
                "share of activations zeroed while training")
               .also({"resid_pdrop", "attn_pdrop", "embd_pdrop"}),
           flag("bias", &C::bias, "biases in the linear layers and layer norms, as in GPT-2"),
-          choice<C::Norm>("norm", &C::norm, {{"layernorm", C::Norm::layernorm}, {"rmsnorm", C::Norm::rmsnorm}},
-                          "normalization in front of each sublayer"),
-          choice<C::Position>(
+          choice<Norm::Kind>("norm", &C::norm, {{"layernorm", Norm::Kind::layer}, {"rmsnorm", Norm::Kind::rms}},
+                             "normalization in front of each sublayer"),
+          choice<LanguageModel::Position>(
               "position", &C::position,
-              {{"learned", C::Position::learned}, {"rotary", C::Position::rotary}, {"alibi", C::Position::alibi}},
+              {{"learned", LanguageModel::Position::learned},
+               {"rotary", LanguageModel::Position::rotary},
+               {"alibi", LanguageModel::Position::alibi}},
               "how positions enter: a learned table, rotated queries and keys, or a linear bias")
               .also({"rope", "pos_emb", "position_embedding"}),
-          choice<C::Activation>("activation", &C::activation,
-                                {{"gelu", C::Activation::gelu},
-                                 {"gelu_tanh", C::Activation::gelu_tanh},
-                                 {"swiglu", C::Activation::swiglu}},
-                                "nonlinearity of the feed-forward layers")
+          choice<FeedForward::Kind>("activation", &C::activation,
+                                    {{"gelu", FeedForward::Kind::gelu},
+                                     {"gelu_tanh", FeedForward::Kind::gelu_tanh},
+                                     {"swiglu", FeedForward::Kind::swiglu}},
+                                    "nonlinearity of the feed-forward layers")
               .also({"hidden_act", "activation_function"}),
           flag("tie_embeddings", &C::tie_embeddings, "the output layer uses the token embedding's weights")
               .also({"tie_word_embeddings", "weight_tying"}),
@@ -97,38 +99,38 @@ OptionSection data_options() {
 
 OptionSection optimization_options() {
   using C = Config;
-  return {
-      "Optimization",
-      {
-          integer("max_iters", &C::max_iters, {1}, "training steps")
-              .also({"max_steps", "steps", "iters", "iterations", "num_steps", "train_steps"}),
-          choice<C::Optimizer>("optimizer", &C::optimizer, {{"adamw", C::Optimizer::adamw}, {"sgd", C::Optimizer::sgd}},
-                               "update rule"),
-          real("learning_rate", &C::learning_rate, {.open_low = true}, "step size after the warm-up").also({"lr"}),
-          real("min_lr", &C::min_lr, {}, "step size at and after lr_decay_iters").also({"min_learning_rate"}),
-          flag("decay_lr", &C::decay_lr, "lower the step size over time; False: schedule = constant"),
-          choice<C::Schedule>(
-              "schedule", &C::schedule,
-              {{"cosine", C::Schedule::cosine}, {"linear", C::Schedule::linear}, {"constant", C::Schedule::constant}},
-              "how the step size falls from learning_rate to min_lr")
-              .also({"lr_schedule", "lr_scheduler_type", "scheduler"}),
-          integer("warmup_iters", &C::warmup_iters, {0}, "steps over which the step size rises from near 0")
-              .also({"warmup", "warmup_steps"}),
-          integer("lr_decay_iters", &C::lr_decay_iters, {0}, "step at which min_lr is reached; 0: max_iters"),
-          real("weight_decay", &C::weight_decay, {},
-               "decay of the matrices per step, times the step size; vectors keep theirs")
-              .also({"wd"}),
-          real("beta1", &C::beta1, {.low = 0, .high = 1, .open_high = true}, "AdamW: memory of the mean gradient")
-              .also({"adam_beta1"}),
-          real("beta2", &C::beta2, {.low = 0, .high = 1, .open_high = true}, "AdamW: memory of the mean square")
-              .also({"adam_beta2"}),
-          real("epsilon", &C::epsilon, {.open_low = true}, "AdamW: added to the root of the mean square")
-              .also({"eps", "adam_epsilon"}),
-          real("momentum", &C::momentum, {.low = 0, .high = 1, .open_high = true},
-               "SGD: share of the last update kept"),
-          real("grad_clip", &C::grad_clip, {}, "largest norm of the whole gradient; 0: no clipping")
-              .also({"max_grad_norm", "clip_grad_norm", "gradient_clip"}),
-      }};
+  return {"Optimization",
+          {
+              integer("max_iters", &C::max_iters, {1}, "training steps")
+                  .also({"max_steps", "steps", "iters", "iterations", "num_steps", "train_steps"}),
+              choice<C::Optimizer>("optimizer", &C::optimizer,
+                                   {{"adamw", C::Optimizer::adamw}, {"sgd", C::Optimizer::sgd}}, "update rule"),
+              real("learning_rate", &C::learning_rate, {.open_low = true}, "step size after the warm-up").also({"lr"}),
+              real("min_lr", &C::min_lr, {}, "step size at and after lr_decay_iters").also({"min_learning_rate"}),
+              flag("decay_lr", &C::decay_lr, "lower the step size over time; False: schedule = constant"),
+              choice<Schedule::Kind>("schedule", &C::schedule,
+                                     {{"cosine", Schedule::Kind::cosine},
+                                      {"linear", Schedule::Kind::linear},
+                                      {"constant", Schedule::Kind::constant}},
+                                     "how the step size falls from learning_rate to min_lr")
+                  .also({"lr_schedule", "lr_scheduler_type", "scheduler"}),
+              integer("warmup_iters", &C::warmup_iters, {0}, "steps over which the step size rises from near 0")
+                  .also({"warmup", "warmup_steps"}),
+              integer("lr_decay_iters", &C::lr_decay_iters, {0}, "step at which min_lr is reached; 0: max_iters"),
+              real("weight_decay", &C::weight_decay, {},
+                   "decay of the matrices per step, times the step size; vectors keep theirs")
+                  .also({"wd"}),
+              real("beta1", &C::beta1, {.low = 0, .high = 1, .open_high = true}, "AdamW: memory of the mean gradient")
+                  .also({"adam_beta1"}),
+              real("beta2", &C::beta2, {.low = 0, .high = 1, .open_high = true}, "AdamW: memory of the mean square")
+                  .also({"adam_beta2"}),
+              real("epsilon", &C::epsilon, {.open_low = true}, "AdamW: added to the root of the mean square")
+                  .also({"eps", "adam_epsilon"}),
+              real("momentum", &C::momentum, {.low = 0, .high = 1, .open_high = true},
+                   "SGD: share of the last update kept"),
+              real("grad_clip", &C::grad_clip, {}, "largest norm of the whole gradient; 0: no clipping")
+                  .also({"max_grad_norm", "clip_grad_norm", "gradient_clip"}),
+          }};
 }
 
 OptionSection machine_options() {
@@ -140,12 +142,10 @@ OptionSection machine_options() {
                "where to compute; auto: the first GPU if there is one, else the CPU"),
           integer("threads", &C::threads, {0, 4096}, "CPU threads; 0: every core that the process may use")
               .also({"num_threads", "cpus"}),
-          choice<C::Dtype>("dtype", &C::dtype,
-                           {{"float32", C::Dtype::float32},
-                            {"bfloat16", C::Dtype::bfloat16},
-                            {"float16", C::Dtype::float16},
-                            {"float64", C::Dtype::float64}},
-                           "what layers compute in; weights and sums stay float32 (float64 for float64)")
+          choice<DType>(
+              "dtype", &C::dtype,
+              {{"float32", DType::f32}, {"bfloat16", DType::bf16}, {"float16", DType::f16}, {"float64", DType::f64}},
+              "what layers compute in; weights and sums stay float32 (float64 for float64)")
               .also({"precision", "fp16", "bf16", "mixed_precision", "model_dtype"}),
           choice<C::ResidualDtype>(
               "residual_dtype", &C::residual_dtype,

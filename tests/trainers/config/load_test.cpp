@@ -82,8 +82,8 @@ TEST_F(LoadConfig, ValuesOfEveryKind) {
   EXPECT_FALSE(config.dynamic_loss_scale());
   EXPECT_EQ(config.fixed_loss_scale(), 1024);
   EXPECT_EQ(config.device, "cuda:1");
-  EXPECT_EQ(config.dtype, Config::Dtype::float16);
-  EXPECT_EQ(config.effective_schedule(), Config::Schedule::linear);
+  EXPECT_EQ(config.dtype, DType::f16);
+  EXPECT_EQ(config.effective_schedule(), Schedule::Kind::linear);
   EXPECT_EQ(config.seed, 7);
   EXPECT_EQ(config.learning_rate, 5e-3);
   EXPECT_FALSE(config.tie_embeddings);
@@ -91,7 +91,13 @@ TEST_F(LoadConfig, ValuesOfEveryKind) {
   EXPECT_EQ(Config().effective_kv_heads(), 6);
   EXPECT_EQ(Config().effective_lr_decay_iters(), 5000);
   EXPECT_EQ(Config().effective_checkpoint_interval(), 250);
-  EXPECT_EQ(load_config(Words{"--decay_lr=False"}).config.effective_schedule(), Config::Schedule::constant);
+  EXPECT_EQ(load_config(Words{"--decay_lr=False"}).config.effective_schedule(), Schedule::Kind::constant);
+  EXPECT_EQ(load_config(Words{"--dtype=bfloat16"}).config.effective_residual_dtype(), DType::f32);
+  EXPECT_EQ(load_config(Words{"--dtype=bfloat16", "--residual_dtype=compute"}).config.effective_residual_dtype(),
+            DType::bf16);
+  EXPECT_EQ(load_config(Words{"--dtype=float16", "--residual_dtype=compute"}).config.effective_residual_dtype(),
+            DType::f32);
+  EXPECT_EQ(load_config(Words{"--dtype=float64"}).config.effective_residual_dtype(), DType::f64);
   EXPECT_TRUE(Config().dynamic_loss_scale());
   EXPECT_EQ(Config().fixed_loss_scale(), 1);
   EXPECT_EQ(Config().sentencepiece_vocab_size(), 0);
@@ -218,7 +224,7 @@ TEST(EffectiveConfig, ReadsBackAsTheSameSettings) {
   LoadedConfig second;
   apply_config_text(second, effective_config(first), "config.cfg");
   EXPECT_EQ(second.config.start, first.config.start);
-  EXPECT_EQ(second.config.norm, Config::Norm::rmsnorm);
+  EXPECT_EQ(second.config.norm, Norm::Kind::rms);
   for (const OptionSection& section : option_sections()) {
     for (const Option& option : section.options) {
       EXPECT_EQ(option.text(second.config), option.text(first.config)) << option.name;
