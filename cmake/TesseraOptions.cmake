@@ -1,7 +1,7 @@
 # Compile flags of this tree, in one interface target that everything in it links. Users of the package do not get them.
 add_library(tessera_flags INTERFACE)
 target_compile_options(tessera_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wmissing-field-initializers -Wno-unknown-pragmas>
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wmissing-field-initializers -Wno-unknown-pragmas -Wno-restrict>
   # Loops vectorise without these two C guarantees; NaN and infinity keep their meaning (never -ffast-math).
   $<$<COMPILE_LANGUAGE:CXX>:-fno-math-errno -fno-trapping-math>)
 if(TESSERA_NATIVE)

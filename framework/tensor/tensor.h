@@ -81,10 +81,10 @@ class Tensor {
   void copy_from(const Tensor& source) const;
   void fill(double value) const;
 
-  /// The elements in row-major order, copied to the host. `T` must be the dtype.
+  /// The elements in row-major order, copied to the host. `T` must be the dtype; booleans come as bytes 0 and 1.
   template <class T>
-  std::vector<T> to_vector() const {
-    std::vector<T> values(static_cast<size_t>(numel()));
+  auto to_vector() const {
+    std::vector<std::conditional_t<std::is_same_v<T, bool>, uint8_t, T>> values(static_cast<size_t>(numel()));
     copy_to_host(values.data(), dtype_of<T>());
     return values;
   }

@@ -1,0 +1,238 @@
+#include "framework/io/checkpoint.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "framework/io/atomic_file.h"
+#include "framework/io/safetensors.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr int kFormatVersion = 1;
+
+std::string folder_name(int64_t iteration) {
+  std::string digits = std::to_string(iteration);
+  return "step_" + std::string(8 - std::min<size_t>(8, digits.size()), '0') + digits;
+}
+
+// ── Tensors by name ──
+
+std::vector<int64_t> extents(const Tensor& tensor) { return {tensor.shape().begin(), tensor.shape().end()}; }
+
+// Writes named tensors, bringing each to the host when its turn comes.
+void write_tensors(const fs::path& path, const std::map<std::string, Tensor>& tensors) {
+  std::vector<SafetensorsEntry> entries;
+  for (const auto& [name, tensor] : tensors) {
+    entries.push_back({.name = name, .dtype = tensor.dtype(), .shape = extents(tensor), .bytes = {}});
+  }
+  Tensor held;
+  const auto fetch = [&](const SafetensorsEntry& entry) {
+    held = tensors.at(entry.name).to_contiguous().to(Device::cpu());
+    return std::span(static_cast<const std::byte*>(held.address()), static_cast<size_t>(held.nbytes()));
+  };
+  write_safetensors(path, entries, {{"format", "pt"}}, fetch);
+}
+
+// Every name must be there with the same shape, and no other.
+void check_names(const SafetensorsFile& file, const std::map<std::string, Tensor>& wanted) {
+  for (const auto& [name, tensor] : wanted) {
+    const SafetensorsEntry* entry = file.find(name);
+    expect(entry != nullptr, "checkpoint {}: it has no tensor '{}', which this model needs; is it of another architecture?",
+           file.path().string(), name);
+    expect(entry->shape == extents(tensor), "checkpoint {}: '{}' is {} there and {} in this model; the architectures differ",
+           file.path().string(), name, Shape(std::span<const int64_t>(entry->shape)), tensor.shape());
+    expect(is_floating(entry->dtype), "checkpoint {}: '{}' holds {}, not numbers", file.path().string(), name, entry->dtype);
+  }
+  for (const SafetensorsEntry& entry : file.entries()) {
+    expect(wanted.contains(entry.name), "checkpoint {}: its tensor '{}' has no place in this model; the architectures differ",
+           file.path().string(), entry.name);
+  }
+}
+
+void read_tensors(const fs::path& path, const std::map<std::string, Tensor>& wanted) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  check_names(file, wanted);
+  for (const auto& [name, tensor] : wanted) {
+    const SafetensorsEntry& entry = *file.find(name);
+    const Tensor host = Tensor::empty(tensor.shape(), entry.dtype);
+    std::copy(entry.bytes.begin(), entry.bytes.end(), static_cast<std::byte*>(host.address()));
+    tensor.copy_from(host.to(tensor.dtype()).to(tensor.device()));
+  }
+}
+
+std::map<std::string, Tensor> named(std::span<const ParameterPtr> parameters) {
+  std::map<std::string, Tensor> tensors;
+  for (const ParameterPtr& parameter : parameters) tensors[parameter->name] = parameter->value;
+  return tensors;
+}
+
+std::map<std::string, Tensor> named(const ParameterArena& arena) {
+  std::map<std::string, Tensor> tensors = named(arena.frozen());
+  for (const ParameterArena::Entry& entry : arena.entries()) tensors[entry.parameter->name] = entry.parameter->value;
+  return tensors;
+}
+
+std::map<std::string, Tensor> named(const ParameterArena& arena, const OptimizerBuffers& buffers) {
+  std::map<std::string, Tensor> tensors;
+  for (const auto& [kind, buffer] : buffers) {
+    for (const ParameterArena::Entry& entry : arena.entries()) {
+      tensors[entry.parameter->name + "." + kind] =
+          buffer.slice(0, entry.begin, entry.end).view(entry.parameter->shape);
+    }
+  }
+  return tensors;
+}
+
+// ── The step state ──
+
+// One list of members serves both directions.
+template <class State, class Visit>
+void visit_state(State& state, Visit&& visit) {
+  visit("iteration", state.iteration);
+  visit("applied", state.applied);
+  visit("scale", state.scale);
+  visit("growth_tracker", state.growth_tracker);
+  visit("hysteresis_left", state.hysteresis_left);
+  visit("consecutive_skips", state.consecutive_skips);
+  visit("learning_rate", state.learning_rate);
+  visit("gradient_factor", state.gradient_factor);
+  visit("beta1_power", state.beta1_power);
+  visit("beta2_power", state.beta2_power);
+  visit("loss", state.loss);
+  visit("gradient_norm", state.gradient_norm);
+  visit("apply", state.apply);
+}
+
+json to_json(const StepState& step) {
+  json object;
+  visit_state(step, [&](const char* name, const auto& member) { object[name] = member; });
+  return object;
+}
+
+StepState step_from_json(const json& object) {
+  StepState step;
+  visit_state(step, [&]<class Member>(const char* name, Member& member) {
+    const json& value = object.at(name);
+    if (value.is_null()) member = std::is_floating_point_v<Member> ? static_cast<Member>(NAN) : Member{};
+    else value.get_to(member);
+  });
+  return step;
+}
+
+// Renames `fresh` over `final`. The same iteration may be there already, saved before a resume from an older one.
+void replace_folder(const fs::path& fresh, const fs::path& final) {
+  const fs::path old = final.parent_path() / ("." + final.filename().string() + ".old");
+  if (fs::exists(final)) fs::rename(final, old);
+  fs::rename(fresh, final);
+  sync_folder(final.parent_path());
+  fs::remove_all(old);
+}
+
+bool is_complete(const fs::path& checkpoint) { return fs::exists(checkpoint / "COMPLETE"); }
+
+std::vector<fs::path> complete_checkpoints(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("step_") && !entry.is_symlink() && is_complete(entry.path())) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
+    const std::string x = a.filename().string();
+    const std::string y = b.filename().string();
+    return x.size() != y.size() ? x.size() < y.size() : x < y;
+  });
+  return found;
+}
+
+}  // namespace
+
+void CheckpointStore::save(const ParameterArena& arena, const OptimizerBuffers& optimizer, const StepState& step,
+                           const json& state) const {
+  const std::string name = folder_name(step.iteration);
+  const fs::path partial = folder_ / ("." + name + ".partial");
+  const fs::path final = folder_ / name;
+  std::error_code error;
+  fs::remove_all(partial, error);
+  fs::create_directories(partial, error);
+  expect(!error, "checkpoint {}: the folder cannot be made: {}", partial.string(), error.message());
+  try {
+    write_tensors(partial / "model.safetensors", named(arena));
+    write_tensors(partial / "optimizer.safetensors", named(arena, optimizer));
+    write_file(partial / "state.json",
+               json{{"format_version", kFormatVersion}, {"step", to_json(step)}, {"trainer", state}}.dump(2) + "\n");
+    write_file(partial / "COMPLETE", "");
+    replace_folder(partial, final);
+    point_latest_to(final);
+  } catch (const fs::filesystem_error& failure) {
+    fs::remove_all(partial, error);
+    fail("checkpoint {}: {}; earlier checkpoints are untouched", final.string(), failure.code().message());
+  } catch (const Error& failure) {
+    fs::remove_all(partial, error);
+    fail("{}; earlier checkpoints are untouched", failure.what());
+  }
+  prune();
+}
+
+void CheckpointStore::point_latest_to(const fs::path& checkpoint) const {
+  const fs::path link = folder_ / "latest";
+  const fs::path fresh = folder_ / ".latest.partial";
+  std::error_code ignored;
+  fs::remove(fresh, ignored);
+  fs::create_directory_symlink(checkpoint.filename(), fresh);
+  fs::rename(fresh, link);
+  sync_folder(folder_);
+}
+
+std::optional<fs::path> CheckpointStore::latest() const {
+  const std::vector<fs::path> all = complete_checkpoints(folder_);
+  if (all.empty()) return {};
+  return all.back();
+}
+
+void CheckpointStore::prune() const {
+  if (keep_ <= 0) return;
+  const std::vector<fs::path> all = complete_checkpoints(folder_);
+  std::error_code ignored;
+  for (size_t i = 0; i + static_cast<size_t>(keep_) < all.size(); ++i) {
+    fs::remove(all[i] / "COMPLETE", ignored);  // first, so that a half-removed one never counts
+    fs::remove_all(all[i], ignored);
+  }
+}
+
+void load_model(const fs::path& checkpoint, const ParameterArena& arena) {
+  read_tensors(checkpoint / "model.safetensors", named(arena));
+  arena.refresh_mirror();
+}
+
+void load_model(const fs::path& checkpoint, std::span<const ParameterPtr> parameters) {
+  read_tensors(checkpoint / "model.safetensors", named(parameters));
+}
+
+void load_optimizer(const fs::path& checkpoint, const ParameterArena& arena, const OptimizerBuffers& optimizer) {
+  read_tensors(checkpoint / "optimizer.safetensors", named(arena, optimizer));
+}
+
+CheckpointState load_state(const fs::path& checkpoint) {
+  const fs::path path = checkpoint / "state.json";
+  std::ifstream file(path);
+  expect(file.good(), "checkpoint {}: the file cannot be read", path.string());
+  try {
+    const json content = json::parse(file);
+    const int version = content.at("format_version").get<int>();
+    expect(version == kFormatVersion, "checkpoint {}: its format version is {}, this program reads {}", path.string(),
+           version, kFormatVersion);
+    return {step_from_json(content.at("step")), content.at("trainer").dump()};
+  } catch (const json::exception& failure) {
+    fail("checkpoint {}: it is damaged: {}", path.string(), failure.what());
+  }
+}
+
+}  // namespace tessera

@@ -1,0 +1,191 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "framework/autograd/autograd.h"
+#include "framework/autograd/gradcheck.h"
+#include "framework/parameters/arena.h"
+#include "kernels/elementwise/scale.h"
+
+namespace tessera {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// An op from user code: forward and backward in one function.
+Variable times(const Variable& x, double factor) {
+  const auto scaled = [factor](const Tensor& t) {
+    Tensor y = empty_like(t);
+    launch(Scale{.x = t.view({-1}).in<1>(), .factor = factor, .y = y.view({-1}).out<1>()}, exec_of(t.device()));
+    return y;
+  };
+  return record("times", scaled(x.value()), [scaled](const Tensor& dy, GradientSlot dx) { dx.add(scaled(dy)); }, x);
+}
+
+// Returns its gradient to both inputs by reference, as an addition does.
+Variable plus(const Variable& a, const Variable& b) {
+  Tensor y = a.value().contiguous_copy();
+  for (int64_t i = 0; i < y.numel(); ++i) y.data<float>()[i] += b.value().data<float>()[i];
+  return record("plus", y,
+                [](const Tensor& dy, GradientSlot da, GradientSlot db) {
+                  da.add(dy);
+                  db.add(dy);
+                },
+                a, b);
+}
+
+Tensor vector(std::vector<float> values) { return Tensor::from(values, {static_cast<int64_t>(values.size())}); }
+
+struct Model {
+  Parameter a{{2}, Init::ones()};
+  Parameter b{{2}, Init::ones()};
+  Parameter unused{{2}, Init::ones()};
+
+  template <class Each>
+  void visit(Each&& each) {
+    each("a", a);
+    each("b", b);
+    each("unused", unused);
+  }
+};
+
+TEST(Graph, AGradientReturnedTwiceIsNotAddedIntoItself) {
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(vector({1, 2}));
+  const Variable y = plus(x, x);                          // both slots are x's
+  backward(plus(times(y, 3), y), vector({1, 10}));        // dy reaches y twice, then x twice
+  EXPECT_THAT(x.gradient().to_vector<float>(), ElementsAre(8, 80));
+}
+
+TEST(Graph, SharedGradientsAreCopiedBeforeTheyAreAddedInto) {
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(vector({1, 2}));
+  const Variable z = pass.leaf(vector({3, 4}));
+  const Tensor seed = vector({1, 1});
+  backward(plus(plus(x, z), times(x, 5)), seed);
+  EXPECT_THAT(x.gradient().to_vector<float>(), ElementsAre(6, 6));
+  EXPECT_THAT(z.gradient().to_vector<float>(), ElementsAre(1, 1));
+  EXPECT_THAT(seed.to_vector<float>(), ElementsAre(1, 1));
+}
+
+TEST(Graph, AWeightUsedTwiceIsAnnouncedOnceAfterItsLastContribution) {
+  Model model;
+  const ParameterArena arena(model, {});
+  const Pass pass = Pass::recording({});
+  std::vector<std::string> announced;
+  pass.on_gradient_ready([&](ParameterState& parameter) {
+    announced.push_back(parameter.name);
+    if (parameter.name == "a") {
+      EXPECT_THAT(parameter.gradient.to_vector<float>(), ElementsAre(3, 3));
+    }
+  });
+  arena.begin_window();
+  const Variable x = plus(pass.input(vector({0, 0})), model.a);
+  backward(plus(times(plus(x, model.b), 2), model.a), vector({1, 1}));
+  EXPECT_THAT(announced, ElementsAre("b", "a"));
+}
+
+TEST(Graph, AParameterThatGotNothingIsZeroAfterTheWindow) {
+  Model model;
+  const ParameterArena arena(model, {});
+  arena.gradients().fill(7);
+  arena.begin_window();
+  const Pass pass = Pass::recording({});
+  backward(plus(pass.input(vector({0, 0})), model.a), vector({1, 2}));
+  arena.finish_window();
+  EXPECT_THAT(model.a.gradient().to_vector<float>(), ElementsAre(1, 2));
+  EXPECT_THAT(model.unused.gradient().to_vector<float>(), ElementsAre(0, 0));
+}
+
+TEST(Graph, GradientsAddUpOverTheMicroStepsOfAWindow) {
+  Model model;
+  const ParameterArena arena(model, {});
+  arena.gradients().fill(7);
+  for (int window = 0; window < 2; ++window) {
+    arena.begin_window();
+    for (int micro_step = 0; micro_step < 3; ++micro_step) {
+      const Pass pass = Pass::recording({});
+      backward(plus(pass.input(vector({0, 0})), model.a), vector({1, 2}));
+    }
+    arena.finish_window();
+    EXPECT_THAT(model.a.gradient().to_vector<float>(), ElementsAre(3, 6));
+  }
+}
+
+TEST(Graph, AGradientOfTheWrongDtypeIsRefusedByName) {
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(vector({1, 2}));
+  const Variable y = record("wrong", x.value(),
+                            [](const Tensor& dy, GradientSlot dx) { dx.add(dy.to(DType::bf16)); }, times(x, 1));
+  try {
+    backward(y, vector({1, 1}));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("the output of times must be float32 [2], but a consumer returned bfloat16"));
+  }
+}
+
+TEST(Graph, ASecondBackwardIsRefused) {
+  const Pass pass = Pass::recording({});
+  const Variable y = times(pass.leaf(vector({1})), 2);
+  backward(y);
+  EXPECT_THROW(backward(y), Error);
+  EXPECT_THROW(times(y, 2), Error);
+}
+
+TEST(Graph, InferenceRecordsNothing) {
+  const Pass pass = Pass::inference();
+  const Variable y = times(pass.input(vector({1})), 2);
+  EXPECT_EQ(y.slot(), nullptr);
+  EXPECT_THROW(backward(y), Error);
+  const Pass recording = Pass::recording({});
+  times(recording.input(vector({1})), 2);  // no input wants a gradient
+  EXPECT_EQ(recording.graph()->size(), 0u);
+}
+
+TEST(Graph, ActivationsOfTwoPassesDoNotMix) {
+  const Variable x = Pass::recording({}).leaf(vector({1}));
+  const Variable y = Pass::recording({}).leaf(vector({1}));
+  EXPECT_THROW(plus(x, y), Error);
+  EXPECT_NO_THROW(plus(x, Variable(y.value())));
+}
+
+TEST(Graph, ConsumersSaveTheRecipeInsteadOfTheValue) {
+  int runs = 0;
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(vector({1, 2}));
+  const Variable y = times(x, 2).recomputed_by([&runs, x = x.value()] {
+    ++runs;
+    return x;
+  });
+  EXPECT_EQ(runs, 0);
+  y.saved().get();
+  EXPECT_EQ(runs, 1);
+}
+
+TEST(Graph, BackwardFreesWhatWasSavedAsItGoes) {
+  const Pass pass = Pass::recording({});
+  Tensor saved = vector({1, 2, 3});
+  Variable y = record("keeper", vector({1}), [saved](const Tensor&, GradientSlot) {}, pass.leaf(vector({1})));
+  EXPECT_FALSE(saved.unique());
+  backward(y);
+  EXPECT_TRUE(saved.unique());
+}
+
+TEST(Gradcheck, FindsAWrongFactor) {
+  const auto wrong = [](std::span<const Variable> x) {
+    return record("wrong", x[0].value(), [](const Tensor& dy, GradientSlot dx) {
+      const Tensor twice = empty_like(dy);
+      launch(Scale{.x = dy.in<1>(), .factor = 1.001, .y = twice.out<1>()}, exec_of(dy.device()));
+      dx.add(twice);
+    }, x[0]);
+  };
+  const Tensor point = Tensor::from(std::vector<double>{0.3, -2}, {2});
+  const GradcheckResult result = gradcheck(wrong, {{point}});
+  EXPECT_FALSE(result.ok);
+  EXPECT_THAT(result.message, HasSubstr("input 0, element 0"));
+  EXPECT_TRUE(gradcheck([](std::span<const Variable> x) { return times(x[0], -3); }, {{point}}).ok);
+}
+
+}  // namespace
+}  // namespace tessera

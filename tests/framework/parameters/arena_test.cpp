@@ -1,0 +1,102 @@
+#include "framework/parameters/arena.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace tessera {
+namespace {
+
+using testing::ElementsAre;
+
+struct Layer {
+  explicit Layer(int64_t n) : weight({n, n}, Init::normal(1)), bias({n}, Init::uniform(1)) {}
+  Parameter weight;
+  Parameter bias;
+  Site site;
+
+  template <class Each>
+  void visit(Each&& each) {
+    each("weight", weight);
+    each("bias", bias);
+    each("site", site);
+  }
+};
+
+struct Model {
+  Model() {
+    layers.emplace_back(3);
+    layers.emplace_back(5);
+    tied = layers[0].weight.share();
+  }
+  std::vector<Layer> layers;
+  Parameter tied;
+  Parameter absent;
+
+  template <class Each>
+  void visit(Each&& each) {
+    each("layers", layers);
+    each("tied", tied);
+    each("absent", absent);
+  }
+};
+
+std::vector<std::string> names(const ParameterArena& arena) {
+  std::vector<std::string> all;
+  for (const ParameterArena::Entry& entry : arena.entries()) all.push_back(entry.parameter->name);
+  return all;
+}
+
+TEST(Arena, MatricesInReverseOrderThenVectorsTiedOnce) {
+  Model model;
+  const ParameterArena arena(model, {});
+  EXPECT_THAT(names(arena), ElementsAre("layers.1.weight", "layers.0.weight", "layers.1.bias", "layers.0.bias"));
+  for (const ParameterArena::Entry& entry : arena.entries()) EXPECT_EQ(entry.begin * 4 % 256, 0);
+  EXPECT_EQ(arena.matrices_end(), arena.entries()[2].begin);
+  EXPECT_EQ(parameter_count(model), 9 + 3 + 25 + 5);
+}
+
+TEST(Arena, HandlesFollowIntoTheBuffers) {
+  Model model;
+  const ParameterArena arena(model, {.mirror = DType::bf16});
+  EXPECT_TRUE(model.tied.value().shares_memory_with(arena.weights()));
+  arena.weights().fill(2);
+  EXPECT_EQ(model.layers[0].bias.value().to_vector<float>(), std::vector<float>(3, 2.0f));
+  arena.refresh_mirror();
+  EXPECT_EQ(model.tied.state()->mirror.to(DType::f32).to_vector<float>(), std::vector<float>(9, 2.0f));
+}
+
+TEST(Arena, FirstValuesDependOnSeedAndNameAlone) {
+  Model first;
+  Model second;
+  Model third;
+  const ParameterArena a(first, {.seed = 1});
+  initialize(second, {.seed = 1});
+  const ParameterArena c(third, {.seed = 2});
+  EXPECT_EQ(first.layers[1].weight.value().to_vector<float>(), second.layers[1].weight.value().to_vector<float>());
+  EXPECT_NE(first.layers[1].weight.value().to_vector<float>(), third.layers[1].weight.value().to_vector<float>());
+  EXPECT_NE(first.layers[0].site.hash, first.layers[1].site.hash);
+}
+
+TEST(Arena, ASecondArenaOverTheSameParametersIsRefused) {
+  Model model;
+  const ParameterArena arena(model, {});
+  EXPECT_THROW(ParameterArena(model, {}), Error);
+  EXPECT_THROW(ParameterArena(model, {.dtype = DType::bf16}), Error);
+}
+
+TEST(Arena, FrozenParametersLieOutside) {
+  Model model;
+  model.layers[0].weight.set_trainable(false);
+  const ParameterArena arena(model, {});
+  EXPECT_THAT(names(arena), ElementsAre("layers.1.weight", "layers.1.bias", "layers.0.bias"));
+  EXPECT_FALSE(model.tied.value().shares_memory_with(arena.weights()));
+  EXPECT_EQ(arena.frozen().size(), 1u);
+}
+
+TEST(Parameter, WithoutValuesSaysWhatToDo) {
+  const Parameter parameter({2}, Init::zeros());
+  EXPECT_THROW(parameter.value(), Error);
+}
+
+}  // namespace
+}  // namespace tessera

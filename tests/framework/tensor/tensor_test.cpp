@@ -1,0 +1,133 @@
+#include "framework/tensor/tensor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "framework/tensor/allocator.h"
+#include "framework/tensor/random.h"
+
+namespace tessera {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Tensor iota(const Shape& shape) {
+  std::vector<float> values(static_cast<size_t>(shape.numel()));
+  std::iota(values.begin(), values.end(), 0.0f);
+  return Tensor::from(values, shape);
+}
+
+TEST(Tensor, ViewsShareMemoryAndNeverCopy) {
+  const Tensor x = iota({2, 3, 4});
+  const auto views = {x.view({6, 4}), x.transpose(0, 2), x.slice(1, 1, 3), x.view({2, 1, 3, 4}), x.view({-1})};
+  for (const Tensor& view : views) EXPECT_TRUE(view.shares_memory_with(x));
+  EXPECT_THAT(x.slice(1, 1, 2).view({2, 4}).to_vector<float>(), ElementsAre(4, 5, 6, 7, 16, 17, 18, 19));
+  EXPECT_THAT(x.slice(2, 0, 1).transpose(0, 1).to_vector<float>(), ElementsAre(0, 12, 4, 16, 8, 20));
+}
+
+TEST(Tensor, ViewKeepsStridesWhereItCanAndRefusesWhereItCannot) {
+  const Tensor x = iota({4, 6});
+  const Tensor columns = x.slice(1, 0, 4);
+  EXPECT_EQ(columns.view({2, 2, 4}).strides(), (Shape{12, 6, 1}));
+  EXPECT_EQ(columns.view({4, 2, 2}).strides(), (Shape{6, 2, 1}));
+  EXPECT_EQ(columns.view({4, 1, 4}).to_vector<float>(), columns.to_vector<float>());
+  EXPECT_THROW(columns.view({16}), Error);
+  EXPECT_EQ(columns.reshape({16}).to_vector<float>(), columns.to_vector<float>());
+  EXPECT_FALSE(columns.reshape({-1, 8}).shares_memory_with(x));
+  const Tensor transposed = x.transpose(0, 1);
+  EXPECT_EQ(transposed.view({2, 3, 4}).to_vector<float>(), transposed.to_vector<float>());
+  EXPECT_THROW(transposed.view({4, 6}), Error);
+}
+
+TEST(Tensor, EveryReshapeEqualsTheOneOfACopy) {
+  const Tensor base = iota({2, 3, 4, 5});
+  const Tensor sources[] = {base, base.transpose(1, 2), base.slice(3, 1, 4), base.slice(0, 1, 2), base.transpose(0, 3)};
+  for (const Tensor& source : sources) {
+    const int64_t n = source.numel();
+    for (int64_t a = 1; a <= n; ++a) {
+      if (n % a != 0) continue;
+      EXPECT_EQ(source.reshape({a, n / a}).to_vector<float>(), source.contiguous_copy().view({a, -1}).to_vector<float>());
+    }
+  }
+}
+
+TEST(Tensor, ExpandBroadcastsWithStrideZero) {
+  const Tensor x = iota({3, 1});
+  EXPECT_THAT(x.expand({2, 3, 2}).to_vector<float>(), ElementsAre(0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2));
+  EXPECT_THROW(x.expand({2, 2}), Error);
+}
+
+TEST(Tensor, ConvertsBetweenDtypes) {
+  const Tensor x = Tensor::from(std::vector<float>{0.0f, 1.5f, -2.25f}, {3});
+  for (const DType dtype : {DType::f64, DType::bf16, DType::f16}) {
+    EXPECT_EQ(x.to(dtype).to(DType::f32).to_vector<float>(), x.to_vector<float>());
+  }
+  EXPECT_THAT(x.to(DType::boolean).to_vector<bool>(), ElementsAre(0, 1, 1));
+}
+
+TEST(Tensor, MessagesNameTheOpAndTheShapes) {
+  const Tensor x = iota({2, 3});
+  try {
+    (void)x.view({4, 2});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "view: [2, 3] cannot be seen as [4, 2]: they hold 6 and 8 elements");
+  }
+  EXPECT_THROW(x.slice(0, 1, 3), Error);
+  EXPECT_THROW(x.slice(2, 0, 1), Error);
+  EXPECT_THROW(x.data<double>(), Error);
+  EXPECT_THROW(Tensor::from(std::vector<float>{1}, {2}), Error);
+  EXPECT_THROW(Device::parse("gpu"), Error);
+  EXPECT_THROW(Device::parse("cuda:4000"), Error);
+}
+
+TEST(Tensor, JoinedViewFindsNeighbours) {
+  const Tensor x = iota({2, 3, 8});
+  const Tensor parts[] = {x.slice(2, 0, 2), x.slice(2, 2, 4), x.slice(2, 4, 8)};
+  EXPECT_EQ(joined_view(parts, -1).to_vector<float>(), x.to_vector<float>());
+  const Tensor swapped[] = {parts[1], parts[0]};
+  EXPECT_FALSE(joined_view(swapped, -1).defined());
+  const Tensor strangers[] = {parts[0], parts[1].contiguous_copy()};
+  EXPECT_FALSE(joined_view(strangers, -1).defined());
+}
+
+TEST(Allocator, HandsFreedBlocksOutAgain) {
+  release_cached_memory(Device::cpu());
+  { const Tensor warm = Tensor::empty({1000, 1000}, DType::f32); }
+  const AllocatorStats before = allocator_stats(Device::cpu());
+  for (int i = 0; i < 10; ++i) const Tensor again = Tensor::empty({1000, 1000}, DType::f32);
+  const AllocatorStats after = allocator_stats(Device::cpu());
+  EXPECT_EQ(after.requests - before.requests, 10);
+  EXPECT_EQ(after.system_allocations, before.system_allocations);
+  EXPECT_EQ(after.bytes_in_use, before.bytes_in_use);
+}
+
+TEST(Allocator, OutOfMemoryIsAnErrorThatSaysHowMuch) {
+  try {
+    (void)Tensor::empty({int64_t{1} << 57}, DType::u8);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("out of memory: 144115188075855872 bytes"));
+  }
+}
+
+TEST(Random, DependsOnKeyAndIndexAlone) {
+  const std::vector<float> some = random_normal({1000}, 7).to_vector<float>();
+  const std::vector<float> more = random_normal({40, 50}, 7).to_vector<float>();
+  EXPECT_TRUE(std::equal(some.begin(), some.end(), more.begin()));
+  EXPECT_NE(some, random_normal({1000}, 8).to_vector<float>());
+  double mean = 0;
+  double square = 0;
+  for (const float value : more) {
+    mean += value / 2000.0;
+    square += value * value / 2000.0;
+  }
+  EXPECT_NEAR(mean, 0, 0.1);
+  EXPECT_NEAR(square, 1, 0.15);
+}
+
+}  // namespace
+}  // namespace tessera
