@@ -33,13 +33,14 @@ macro(tessera_part part wanted found package)
   endif()
 endmacro()
 
-# A library that has no CMake package: imported target tessera::<name> for `header` and the library files in ARGN.
+# A library that has no CMake package: imported target tessera::<name> for `header` and the library files in ARGN; a
+# folder named after the library (openblas-openmp) is looked into as well.
 function(tessera_find_library name header)
-  find_path(TESSERA_${name}_INCLUDE_DIR ${header})
+  find_path(TESSERA_${name}_INCLUDE_DIR ${header} PATH_SUFFIXES ${name}-openmp)
   set(found TRUE)
   add_library(tessera::${name} INTERFACE IMPORTED GLOBAL)
   foreach(library IN LISTS ARGN)
-    find_library(TESSERA_${name}_${library} NAMES ${library})
+    find_library(TESSERA_${name}_${library} NAMES ${library} PATH_SUFFIXES ${name}-openmp)
     mark_as_advanced(TESSERA_${name}_INCLUDE_DIR TESSERA_${name}_${library})
     if(TESSERA_${name}_INCLUDE_DIR AND TESSERA_${name}_${library})
       target_link_libraries(tessera::${name} INTERFACE "${TESSERA_${name}_${library}}")
@@ -62,9 +63,20 @@ tessera_require("${nlohmann_json_FOUND}" nlohmann-json3-dev nlohmann_json::nlohm
 find_package(Boost QUIET CONFIG COMPONENTS program_options)
 tessera_require("${Boost_FOUND}" libboost-program-options-dev Boost::program_options)
 
-# oneDNN without its own package file, which asks for OpenCL headers that nothing here needs.
+# oneDNN without its own package file, which asks for OpenCL headers that nothing here needs. Instead of it OpenBLAS, by
+# the path of its OpenMP build: the other one would run a second pool of threads beside ours.
 tessera_find_library(dnnl oneapi/dnnl/dnnl.hpp dnnl)
-tessera_require("${dnnl_FOUND}" libdnnl-dev tessera::dnnl)
+tessera_find_library(openblas cblas.h libopenblas.a)
+set(wanted_dnnl FALSE)
+if(TESSERA_DNNL AND (dnnl_FOUND OR NOT openblas_FOUND))
+  set(wanted_dnnl TRUE)
+elseif(NOT DEFINED TESSERA_PACKAGE_PARTS)
+  message(STATUS "tessera: matrix products by OpenBLAS; bfloat16 is slower than with oneDNN (apt install libdnnl-dev)")
+endif()
+tessera_part(DNNL "${wanted_dnnl}" "${dnnl_FOUND}" libdnnl-dev tessera::dnnl)
+if(NOT DNNL IN_LIST TESSERA_PARTS)
+  tessera_part(OPENBLAS TRUE "${openblas_FOUND}" libopenblas-openmp-dev tessera::openblas)
+endif()
 
 tessera_find_library(xsmm libxsmm.h libxsmm.a libxsmmnoblas.a)
 tessera_part(XSMM "${xsmm_FOUND}" "${xsmm_FOUND}" libxsmm-dev tessera::xsmm)

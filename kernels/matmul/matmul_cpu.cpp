@@ -1,0 +1,120 @@
+// Cuts a batch of products into panels of rows (and of columns, where rows do not occupy all threads) and spreads them
+// over the threads. A right-hand side that the library cannot read, or reads slowly, is first copied into a plain
+// matrix.
+#include <algorithm>
+
+#include <omp.h>
+
+#include "kernels/common/parallel.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/matmul/panel.h"
+#include "kernels/matmul/product.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kPanelRows = 64;            // a and c of a panel stay in the second-level cache
+constexpr int64_t kPanelColumns = 96;         // narrower panels lose more than another thread wins
+constexpr int64_t kPanelProducts = 1 << 18;   // multiplications that are worth waking a thread
+constexpr int64_t kTransposeRows = 32;        // rows from which on it pays to transpose b
+constexpr int64_t kPackedElements = 1 << 20;  // of b at a time
+
+int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
+int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
+
+Panel panel_of(Panel op, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+  op.a = rows_of(op.a, row, rows);
+  op.b = columns_of(op.b, column, columns);
+  if (op.bias) op.bias.data = address_of(op.bias.data, op.bias.dtype, column * op.bias.strides[0]);
+  if (op.add) op.add = columns_of(rows_of(op.add, row, rows), column, columns);
+  if (op.pre_activation) op.pre_activation = columns_of(rows_of(op.pre_activation, row, rows), column, columns);
+  op.c = columns_of(rows_of(op.c, row, rows), column, columns);
+  return op;
+}
+
+/// All panels of a product whose b is plain.
+template <class T>
+void run_panels(const Panel& op) {
+  const auto [rows, columns] = op.c.shape;
+  const int64_t worth = std::max<int64_t>(1, rows * columns * op.a.shape[1] / kPanelProducts);
+  const int64_t height = round_up(ceil_div(rows, std::min(worth, ceil_div(rows, kPanelRows))), 8);
+  const int64_t row_panels = ceil_div(rows, height);
+  const int64_t threads = std::min<int64_t>(worth, omp_get_max_threads());
+  const int64_t column_parts = std::clamp<int64_t>(threads / row_panels, 1, ceil_div(columns, kPanelColumns));
+  const int64_t width = round_up(ceil_div(columns, column_parts), 16);
+  const int64_t column_panels = ceil_div(columns, width);
+  parallel_for(row_panels * column_panels, 1, [&](int64_t i) {
+    const int64_t row = i / column_panels * height;
+    const int64_t column = i % column_panels * width;
+    run_panel<T>(panel_of(op, row, std::min(height, rows - row), column, std::min(width, columns - column)));
+  });
+}
+
+/// One matrix of the batch; b is made plain, some columns at a time.
+template <class T>
+void run_matrix(const Panel& op) {
+  const auto [rows, columns] = op.c.shape;
+  const int64_t inner = op.a.shape[1];
+  const bool repays = rows >= kTransposeRows || std::is_same_v<T, double>;
+  if (inner == 0 || (is_plain<T>(op.b) && (is_row_major(op.b) || !repays))) return run_panels<T>(op);
+
+  const int64_t width = std::min(columns, round_up(ceil_div(kPackedElements, inner), kPanelColumns));
+  T* const memory = workspace<T, 4>(inner * width);
+  for (int64_t column = 0; column < columns; column += width) {
+    Panel part = panel_of(op, 0, rows, column, std::min(width, columns - column));
+    part.b = pack(part.b, memory);
+    run_panels<T>(part);
+  }
+}
+
+/// Makes a batch of rows, or of matrices whose rows continue each other, one matrix.
+template <class View>
+bool merge(View& x) {
+  if (x.shape[1] == 1) x.strides[1] = x.strides[0];
+  if (x && x.shape[0] > 1 && x.strides[0] != x.shape[1] * x.strides[1]) return false;
+  x.shape = {1, x.shape[0] * x.shape[1], x.shape[2]};
+  return true;
+}
+
+/// The same with a batch of one, where b is the same for all and the others allow it.
+MatMul merged(const MatMul& op) {
+  MatMul one = op;
+  const bool same_b = op.b.strides[0] == 0 || op.b.shape[0] == 1;
+  if (!same_b || !merge(one.a) || !merge(one.add) || !merge(one.pre_activation) || !merge(one.c)) return op;
+  one.b.shape[0] = 1;
+  return one;
+}
+
+template <class Matrix, class View>
+Matrix matrix_of(const View& x, int64_t i) {
+  if (!x) return {};
+  const auto& [batch, rows, columns] = x.shape;
+  return {address_of(x.data, x.dtype, i * x.strides[0]), x.dtype, {rows, columns}, {x.strides[1], x.strides[2]}};
+}
+
+template <class T>
+void run(const MatMul& op) {
+  const int64_t batches = op.c.shape[0];
+  const auto run_one = [&](int64_t i) {
+    run_matrix<T>({.a = matrix_of<In<2>>(op.a, i),
+                   .b = matrix_of<In<2>>(op.b, i),
+                   .bias = op.bias,
+                   .add = matrix_of<In<2>>(op.add, i),
+                   .activation = op.activation,
+                   .pre_activation = matrix_of<Out<2>>(op.pre_activation, i),
+                   .c = matrix_of<Out<2>>(op.c, i),
+                   .beta = op.beta});
+  };
+  // With a matrix for every thread each works on its own; otherwise all work on one after the other.
+  if (batches >= omp_get_max_threads()) return parallel_for(batches, 1, run_one);
+  for (int64_t i = 0; i < batches; ++i) run_one(i);
+}
+
+}  // namespace
+
+void MatMul::operator()(Cpu) const {
+  if (c.numel() == 0) return;
+  select_compute([&]<class T>() { run<T>(merged(*this)); }, a.dtype);
+}
+
+}  // namespace tessera

@@ -1,0 +1,64 @@
+// The pieces that a matrix product is cut into: MatMul's arguments for one matrix of the batch or a part of it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "kernels/common/activation.h"
+#include "kernels/common/rows.h"
+
+namespace tessera {
+
+/// c = activation(a·b + bias) + add + beta·c, by the rules of matmul.h.
+struct Panel {
+  In<2> a;  ///< [M, K]
+  In<2> b;  ///< [K, N]
+  In<1> bias;
+  In<2> add;
+  Activation activation;
+  Out<2> pre_activation;
+  Out<2> c;  ///< [M, N]
+  float beta;
+};
+
+/// Computes one panel on the calling thread, in T (float or double); b is plain (`is_plain`).
+template <class T>
+void run_panel(Panel panel);
+
+/// True where a product reads x as it is: it holds T, one stride is 1, and rows or columns do not overlap.
+template <class T>
+bool is_plain(const In<2>& x);
+
+/// x as a row-major matrix of T in `memory`; in parallel where that is allowed.
+template <class T>
+In<2> pack(const In<2>& x, T* memory);
+
+/// `count` rows of x from `begin` on.
+template <class View>
+View rows_of(View x, int64_t begin, int64_t count) {
+  x.data = address_of(x.data, x.dtype, begin * x.strides[0]);
+  x.shape[0] = count;
+  return x;
+}
+
+/// `count` columns of x from `begin` on.
+template <class View>
+View columns_of(View x, int64_t begin, int64_t count) {
+  x.data = address_of(x.data, x.dtype, begin * x.strides[1]);
+  x.shape[1] = count;
+  return x;
+}
+
+/// Memory of this thread that the next call finds again; one block per element type and purpose.
+template <class T, int Purpose>
+T* workspace(int64_t n) {
+  thread_local std::unique_ptr<T[]> memory;
+  thread_local int64_t size = 0;
+  if (n > size) {
+    memory = scratch<T>(n);
+    size = n;
+  }
+  return memory.get();
+}
+
+}  // namespace tessera

@@ -1,0 +1,17 @@
+// Matrix products by OpenBLAS, where oneDNN is absent.
+#include <cblas.h>
+
+#include "kernels/matmul/product.h"
+
+namespace tessera {
+
+void multiply_f32(const Product& product) {
+  const auto& [a, b, c, accumulate] = product;
+  cblas_sgemm(CblasRowMajor, is_row_major(a) ? CblasNoTrans : CblasTrans, is_row_major(b) ? CblasNoTrans : CblasTrans,
+              static_cast<blasint>(c.shape[0]), static_cast<blasint>(c.shape[1]), static_cast<blasint>(a.shape[1]),
+              1.0f, a.as<float>(), static_cast<blasint>(leading_dimension(a)), b.as<float>(),
+              static_cast<blasint>(leading_dimension(b)), accumulate ? 1.0f : 0.0f, c.as<float>(),
+              static_cast<blasint>(std::max(c.strides[0], c.shape[1])));
+}
+
+}  // namespace tessera
