@@ -84,6 +84,12 @@ if(NOT xsmm_FOUND AND NOT DEFINED TESSERA_PACKAGE_PARTS)
   message(STATUS "tessera: libxsmm not found; attention tiles use plain vectorised loops (apt install libxsmm-dev)")
 endif()
 
+tessera_find_library(sentencepiece sentencepiece_trainer.h sentencepiece sentencepiece_train)
+tessera_part(SENTENCEPIECE "${sentencepiece_FOUND}" "${sentencepiece_FOUND}" libsentencepiece-dev tessera::sentencepiece)
+if(NOT sentencepiece_FOUND AND NOT DEFINED TESSERA_PACKAGE_PARTS)
+  message(STATUS "tessera: SentencePiece not found; no subword tokenizer (apt install libsentencepiece-dev)")
+endif()
+
 if(TESSERA_CUDA OR "CUDA" IN_LIST TESSERA_PACKAGE_PARTS)
   find_package(CUDAToolkit QUIET)
   tessera_part(CUDA ON "${CUDAToolkit_FOUND}" nvidia-cuda-toolkit CUDA::cudart_static)
