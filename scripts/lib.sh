@@ -61,7 +61,7 @@ finish() {
 # --- building
 
 # The compiler must know C++20 as GCC 12 does; some distributions have it beside an older default.
-if [ -z "${CXX:-}" ] && have g++ && (($(g++ -dumpversion | cut -d. -f1) < 12)); then
+if [ -z "${CXX:-}" ] && { ! have g++ || (($(g++ -dumpversion | cut -d. -f1) < 12)); }; then
   for version in 14 13 12; do
     have "g++-$version" && export CXX="g++-$version" CC="gcc-$version" && break
   done
