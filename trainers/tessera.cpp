@@ -3,10 +3,18 @@
 #include <vector>
 
 #include "trainers/command_line.h"
+#include "trainers/commands.h"
 
 namespace {
 
 constexpr tessera::Command kCommands[] = {
+    {"train", "CONFIG [--key=value ...]", "train, in the run folder out_dir", tessera::run_train},
+    {"check", "CONFIG [--key=value ...]", "validate config and data, predict memory and time; trains nothing",
+     tessera::run_check},
+    {"verify-resume", "CONFIG [--key=value ...]", "compare N + N resumed iterations with 2N, bit for bit",
+     tessera::run_verify_resume},
+    {"sample", "RUN [--key=value ...]", "continue a prompt with the model of a run folder", tessera::run_sample},
+    {"eval", "RUN [--key=value ...]", "print the losses of the model of a run folder", tessera::run_eval},
     {"config", "[CONFIG] [--key=value ...]", "print the settings that a run would use", tessera::run_config},
 };
 

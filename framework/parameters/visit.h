@@ -86,7 +86,7 @@ std::vector<ParameterPtr> parameters(const Model& model) {
 
 /// The number of weights.
 template <Visitable Model>
-int64_t parameter_count(Model& model) {
+int64_t parameter_count(const Model& model) {
   int64_t count = 0;
   for (const ParameterPtr& parameter : parameters(model)) count += parameter->shape.numel();
   return count;

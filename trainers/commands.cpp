@@ -1,0 +1,154 @@
+#include "trainers/commands.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "framework/machine.h"
+#include "framework/tensor/allocator.h"
+#include "trainers/human.h"
+#include "trainers/samples.h"
+#include "trainers/train_run.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+LoadedConfig load_and_tell(std::span<const std::string> arguments) {
+  LoadedConfig loaded = load_config(arguments);
+  for (const std::string& notice : loaded.notices) fmt::print("{}\n", notice);
+  set_threads(static_cast<int>(loaded.config.threads));
+  return loaded;
+}
+
+// The newest checkpoint of the run folder that the arguments name.
+fs::path checkpoint_of(const Config& config) {
+  const auto latest = CheckpointStore(config.out_dir, 0).latest();
+  expect(latest.has_value(), "{}: this folder holds no complete checkpoint; train first", config.out_dir);
+  return *latest;
+}
+
+// `tessera sample RUN`: the folder itself is the run, wherever it was moved to.
+LoadedConfig load_run(std::span<const std::string> arguments) {
+  LoadedConfig loaded = load_and_tell(arguments);
+  if (!arguments.empty() && fs::is_directory(arguments[0])) loaded.config.out_dir = arguments[0];
+  return loaded;
+}
+
+}  // namespace
+
+int run_train(std::span<const std::string> arguments) { return TrainRun(load_and_tell(arguments)).run(); }
+
+int run_check(std::span<const std::string> arguments) {
+  const LoadedConfig loaded = load_and_tell(arguments);
+  Trainer trainer(loaded.config);
+  for (const std::string& notice : trainer.data().notices()) fmt::print("{}\n", notice);
+  const int64_t state_bytes = allocator_stats(trainer.device()).bytes_in_use;
+  const double seconds = trainer.rehearse();
+  const double step_seconds = seconds * static_cast<double>(loaded.config.gradient_accumulation_steps);
+  fmt::print("data                  {}\n", trainer.data().describe());
+  fmt::print("parameters            {}\n", human_integer(parameter_count(trainer.model())));
+  fmt::print("weights and optimizer {}\n", human_bytes(state_bytes));
+  fmt::print("peak memory           {}\n", human_bytes(allocator_stats(trainer.device()).peak_bytes));
+  fmt::print("tokens per iteration  {}\n", human_integer(trainer.tokens_per_step()));
+  fmt::print("tokens per second     {}\n", human_count(static_cast<double>(trainer.tokens_per_step()) / step_seconds));
+  fmt::print("time for {} iterations: {}\n", loaded.config.max_iters,
+             human_duration(step_seconds * static_cast<double>(loaded.config.max_iters)));
+  return 0;
+}
+
+namespace {
+
+// Bytes of a tensor that are not the same, counted in elements.
+int64_t differing(const Tensor& a, const Tensor& b) {
+  const auto* x = static_cast<const std::byte*>(a.to(Device::cpu()).address());
+  const auto* y = static_cast<const std::byte*>(b.to(Device::cpu()).address());
+  const int64_t size = size_of(a.dtype());
+  int64_t count = 0;
+  for (int64_t i = 0; i < a.numel(); ++i) count += !std::equal(x + i * size, x + (i + 1) * size, y + i * size);
+  return count;
+}
+
+int64_t compare_and_print(const Trainer& straight, const Trainer& resumed) {
+  int64_t wrong = 0;
+  const auto check = [&](const std::string& name, const Tensor& a, const Tensor& b) {
+    const int64_t count = differing(a.to_contiguous(), b.to_contiguous());
+    fmt::print("{:<60} {}\n", name, count == 0 ? "equal" : fmt::format("{} of {} differ", count, a.numel()));
+    wrong += count;
+  };
+  const OptimizerBuffers a = straight.optimizer_buffers();
+  const OptimizerBuffers b = resumed.optimizer_buffers();
+  for (size_t i = 0; i < straight.arena().entries().size(); ++i) {
+    const ParameterArena::Entry& entry = straight.arena().entries()[i];
+    check(entry.parameter->name, entry.parameter->value, resumed.arena().entries()[i].parameter->value);
+    for (const auto& [kind, buffer] : a) {
+      check(entry.parameter->name + "." + kind, buffer.slice(0, entry.begin, entry.end),
+            b.at(kind).slice(0, entry.begin, entry.end));
+    }
+  }
+  return wrong;
+}
+
+/// A folder that disappears with its owner.
+struct TemporaryFolder {
+  fs::path path = fs::temp_directory_path() / fmt::format("tessera-verify-{}", getpid());
+  TemporaryFolder() { fs::create_directories(path); }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+};
+
+}  // namespace
+
+int run_verify_resume(std::span<const std::string> arguments) {
+  constexpr int64_t kMostIterations = 10;
+  const LoadedConfig loaded = load_and_tell(arguments);
+  const int64_t n = std::clamp<int64_t>(loaded.config.max_iters / 2, 1, kMostIterations);
+  const TemporaryFolder folder;
+  const CheckpointStore store(folder.path, 1);
+  fmt::print("training {} iterations, and {} + {} with a checkpoint between\n", 2 * n, n, n);
+
+  Trainer straight(loaded.config);
+  for (int64_t i = 0; i < 2 * n; ++i) {
+    if (i == n) straight.save(store);
+    straight.step();
+  }
+  Trainer resumed(loaded.config);
+  resumed.load(*store.latest());
+  for (int64_t i = 0; i < n; ++i) resumed.step();
+
+  const int64_t wrong = compare_and_print(straight, resumed);
+  if (wrong == 0) fmt::print("resuming is bit-exact\n");
+  else fmt::print("resuming is NOT bit-exact: {} elements differ\n", wrong);
+  return wrong == 0 ? 0 : 1;
+}
+
+int run_sample(std::span<const std::string> arguments) {
+  const Config config = load_run(arguments).config;
+  const fs::path checkpoint = checkpoint_of(config);
+  const CheckpointState state = load_state(checkpoint);
+  const Tokenizer tokenizer = Tokenizer::from_json(nlohmann::json::parse(state.text).at("tokenizer"));
+  LanguageModel model(model_options(config, tokenizer.vocab_size()));
+  const ParameterArena arena(model, arena_options(config, Device::parse(config.device)));
+  load_model(checkpoint, arena);
+  const std::string text = draw_samples(model, tokenizer, config, config.num_samples);
+  fmt::print("{}\n", text);
+  append_samples(config.out_dir, state.step.iteration, text);
+  return 0;
+}
+
+int run_eval(std::span<const std::string> arguments) {
+  const LoadedConfig loaded = load_run(arguments);
+  Trainer trainer(loaded.config);
+  for (const std::string& notice : trainer.load(checkpoint_of(loaded.config))) fmt::print("{}\n", notice);
+  StepReport report{.step = trainer.iteration()};
+  trainer.evaluate(report);
+  fmt::print("step {}: train loss {:.4f}, val loss {:.4f}\n", report.step, *report.eval_train_loss, *report.val_loss);
+  if (report.val_accuracy) fmt::print("exact match: {:.1f}%\n", 100 * *report.val_accuracy);
+  return 0;
+}
+
+}  // namespace tessera

@@ -1,0 +1,71 @@
+#include "trainers/model_setup.h"
+
+namespace tessera {
+
+LanguageModel::Options model_options(const Config& config, int64_t vocab_size) {
+  return {.vocab_size = vocab_size,
+          .block_size = config.block_size,
+          .n_layer = config.n_layer,
+          .n_head = config.n_head,
+          .n_embd = config.n_embd,
+          .kv_heads = config.effective_kv_heads(),
+          .dropout = config.dropout,
+          .bias = config.bias,
+          .norm = config.norm,
+          .position = config.position,
+          .activation = config.activation,
+          .window = config.window,
+          .softcap = config.softcap,
+          .tie_embeddings = config.tie_embeddings,
+          .recompute = config.recompute,
+          .q_bucket_size = config.q_bucket_size,
+          .k_bucket_size = config.k_bucket_size,
+          .dtype = config.dtype,
+          .residual_dtype = config.effective_residual_dtype()};
+}
+
+ParameterArena::Options arena_options(const Config& config, Device device) {
+  return {.seed = static_cast<uint64_t>(config.seed),
+          .dtype = accumulate_dtype(config.dtype),
+          .device = device,
+          .mirror = is_16bit_float(config.dtype) ? std::optional(config.dtype) : std::nullopt};
+}
+
+StepPolicy step_policy(const Config& config) {
+  const bool adamw = config.optimizer == Config::Optimizer::adamw;
+  return {.schedule = {.kind = config.effective_schedule(),
+                       .learning_rate = config.learning_rate,
+                       .min_lr = config.min_lr,
+                       .warmup_iters = config.warmup_iters,
+                       .decay_iters = config.effective_lr_decay_iters()},
+          .scaling = {.dynamic = config.dtype == DType::f16 && config.dynamic_loss_scale()},
+          .grad_clip = config.grad_clip,
+          .beta1 = adamw ? config.beta1 : 0,
+          .beta2 = adamw ? config.beta2 : 0};
+}
+
+StepState initial_state(const Config& config) {
+  constexpr float kInitialScale = 65536;  // PyTorch's
+  StepState state;
+  if (config.dynamic_loss_scale()) state.scale = config.dtype == DType::f16 ? kInitialScale : 1;
+  else state.scale = static_cast<float>(config.fixed_loss_scale());
+  return state;
+}
+
+int64_t matmul_parameters(const LanguageModel& model) {
+  int64_t count = 0;
+  for (const ParameterPtr& parameter : parameters(model)) {
+    if (parameter->shape.rank() >= 2) count += parameter->shape.numel();
+  }
+  if (model.wpe) count -= model.wpe->weight.shape().numel();
+  if (model.lm_head) count -= model.wte.weight.shape().numel();
+  return count;
+}
+
+double flops_per_token(const LanguageModel& model) {
+  const LanguageModel::Options& options = model.options;
+  return 6.0 * static_cast<double>(matmul_parameters(model)) +
+         6.0 * static_cast<double>(options.n_layer * options.n_embd * options.block_size);
+}
+
+}  // namespace tessera

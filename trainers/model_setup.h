@@ -1,0 +1,29 @@
+// From the settings of a run to the framework's option structs.
+#pragma once
+
+#include "framework/optim/step_control.h"
+#include "modules/language_model.h"
+#include "trainers/config/config.h"
+
+namespace tessera {
+
+/// The model that `config` describes, for a vocabulary of `vocab_size` tokens.
+LanguageModel::Options model_options(const Config& config, int64_t vocab_size);
+
+/// Master weights, and the 16-bit mirror where the model computes in 16 bit.
+ParameterArena::Options arena_options(const Config& config, Device device);
+
+/// Schedule, clipping and loss scaling.
+StepPolicy step_policy(const Config& config);
+
+/// The state before the first step.
+StepState initial_state(const Config& config);
+
+/// Weights that take part in matrix products, the tied output layer included.
+int64_t matmul_parameters(const LanguageModel& model);
+
+/// Floating-point operations of training on one token: 6 per weight in a product, and attention's
+/// 6·n_layer·n_embd·block_size (causal).
+double flops_per_token(const LanguageModel& model);
+
+}  // namespace tessera

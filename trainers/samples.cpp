@@ -1,0 +1,51 @@
+#include "trainers/samples.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "trainers/sampler.h"
+
+namespace tessera {
+namespace {
+
+// The text to continue: as it stands, or the content of a file.
+std::string prompt_of(const Config& config) {
+  if (!config.start.starts_with("FILE:")) return config.start;
+  const std::string path = config.start.substr(5);
+  std::ifstream file(path, std::ios::binary);
+  expect(file.good(), "start: the file {} cannot be read", path);
+  std::ostringstream content;
+  content << file.rdbuf();
+  return content.str();
+}
+
+}  // namespace
+
+std::string draw_samples(const LanguageModel& model, const Tokenizer& tokenizer, const Config& config, int64_t count) {
+  const std::vector<int32_t> prompt = tokenizer.encode(prompt_of(config), {.name = "the prompt (start)"});
+  const SamplingOptions options{.max_new_tokens = config.max_new_tokens,
+                                .temperature = config.temperature,
+                                .top_k = config.top_k,
+                                .top_p = config.top_p,
+                                .seed = static_cast<uint64_t>(config.seed)};
+  std::string text;
+  for (int64_t i = 0; i < count; ++i) {
+    std::vector<int32_t> tokens = prompt;
+    const std::vector<int32_t> continuation = generate(model, prompt, options, static_cast<uint64_t>(i));
+    tokens.insert(tokens.end(), continuation.begin(), continuation.end());
+    text += (i > 0 ? "\n---------------\n" : "") + tokenizer.decode(tokens);
+  }
+  return text;
+}
+
+void append_samples(const std::filesystem::path& folder, int64_t step, const std::string& text) {
+  const std::filesystem::path path = folder / "samples.txt";
+  std::ofstream file(path, std::ios::app | std::ios::binary);
+  file << fmt::format("=== step {} ===\n{}\n\n", step, text);
+  file.flush();
+  expect(file.good(), "samples {}: they cannot be written", path.string());
+}
+
+}  // namespace tessera

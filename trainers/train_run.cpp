@@ -1,0 +1,164 @@
+#include "trainers/train_run.h"
+
+#include <fmt/format.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "framework/io/atomic_file.h"
+#include "framework/machine.h"
+#include "trainers/config/describe.h"
+#include "trainers/human.h"
+#include "trainers/loss_plot.h"
+#include "trainers/samples.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The one thing that a signal may touch.
+volatile std::sig_atomic_t received_signal = 0;
+
+// The first signal asks for a clean end, the second gets the default: the program dies.
+void install_signal_handlers() {
+  received_signal = 0;
+  for (const int signal : {SIGINT, SIGTERM}) {
+    struct sigaction action {};
+    action.sa_handler = [](int number) { received_signal = number; };
+    action.sa_flags = SA_RESETHAND | SA_RESTART;
+    sigaction(signal, &action, nullptr);
+  }
+}
+
+fs::path prepare_folder(const Config& config) {
+  const fs::path folder = config.out_dir;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  expect(!error, "out_dir {}: the folder cannot be made: {}", folder.string(), error.message());
+  const bool saved = CheckpointStore(folder, 0).latest().has_value();
+  if (config.init_from == Config::InitFrom::scratch) {
+    expect(!saved,
+           "out_dir {}: it holds a checkpoint; continue it with --init_from=resume or choose another folder with "
+           "--out_dir=…",
+           folder.string());
+  } else {
+    expect(saved, "out_dir {}: it holds no complete checkpoint to resume from; start with --init_from=scratch",
+           folder.string());
+  }
+  return folder;
+}
+
+}  // namespace
+
+TrainRun::TrainRun(const LoadedConfig& loaded)
+    : loaded_(loaded),
+      folder_(prepare_folder(loaded.config)),
+      store_(folder_, loaded.config.keep_checkpoints),
+      trainer_(loaded.config),
+      peak_flops_(1e9 * measured_fma_peak_gflops(set_threads(static_cast<int>(loaded.config.threads)))) {
+  start_or_resume();
+  write_file(folder_ / "config.cfg", effective_config(loaded_));
+  print_header();
+  metrics_.emplace(folder_ / "metrics.jsonl");
+  progress_.emplace(Progress::Options{.total_steps = config().max_iters,
+                                      .first_step = trainer_.iteration(),
+                                      .log_interval = config().log_interval});
+}
+
+void TrainRun::start_or_resume() {
+  const fs::path metrics = folder_ / "metrics.jsonl";
+  if (config().init_from == Config::InitFrom::scratch) {
+    fs::remove(metrics);
+    return;
+  }
+  const fs::path checkpoint = *store_.latest();
+  for (const std::string& notice : trainer_.load(checkpoint)) fmt::print("{}\n", notice);
+  fmt::print("resuming from {}\n", checkpoint.string());
+  drop_metrics_after(metrics, trainer_.iteration());
+  history_ = read_metrics(metrics);
+  if (!history_.empty()) watch_.add(history_.back().seconds);
+}
+
+void TrainRun::print_header() {
+  for (const std::string& notice : trainer_.data().notices()) fmt::print("{}\n", notice);
+  fmt::print("data: {}\n", trainer_.data().describe());
+  fmt::print("number of parameters: {}\n", human_count(static_cast<double>(trainer_.arena().size())));
+  fmt::print("tokens per iteration will be: {}\n", human_integer(trainer_.tokens_per_step()));
+  fmt::print("device: {}, {} threads, {} {}FLOP/s measured peak\n", to_string(trainer_.device()),
+             set_threads(static_cast<int>(config().threads)), fmt::format("{:.0f}", peak_flops_ / 1e9), "G");
+  std::fflush(stdout);
+}
+
+int TrainRun::run() {
+  install_signal_handlers();
+  while (trainer_.iteration() < config().max_iters) {
+    StepReport now = timed_step();
+    const int64_t step = now.step;
+    const bool last = step == config().max_iters;
+    const bool evaluated = last || step % config().eval_interval == 0;
+    if (evaluated) trainer_.evaluate(now);
+    report(now, evaluated);
+    if (trainer_.state().consecutive_skips >= config().max_skipped_steps) return stop_for_non_finite();
+    if (last || step % config().effective_checkpoint_interval() == 0) save();
+    if (received_signal != 0 && !last) return stop_for_signal(received_signal);
+  }
+  finish();
+  return 0;
+}
+
+StepReport TrainRun::timed_step() {
+  watch_.start();
+  StepReport now = trainer_.step();
+  watch_.stop(trainer_.tokens_per_step());
+  now.seconds = watch_.seconds();
+  now.tokens_per_second = watch_.rate();
+  now.peak_share = now.tokens_per_second * flops_per_token(trainer_.model()) / peak_flops_;
+  return now;
+}
+
+void TrainRun::report(StepReport& now, bool evaluated) {
+  progress_->step(now);
+  const bool due = evaluated || now.step == 1 || now.step % config().log_interval == 0;
+  if (!due && trainer_.state().apply != 0) return;
+  metrics_->append(now);
+  history_.push_back(now);
+  watch_.new_lap();
+  if (!evaluated) return;
+  progress_->evaluation(now);
+  write_loss_plot(folder_ / "loss.svg", history_, folder_.filename().string());
+}
+
+void TrainRun::save() {
+  if (store_.latest() && load_state(*store_.latest()).step.iteration == trainer_.iteration()) return;
+  trainer_.save(store_);
+}
+
+int TrainRun::stop_for_signal(int signal) {
+  save();
+  progress_->finish();
+  fmt::print("stopped after step {} and saved; continue with: tessera train {} --init_from=resume\n",
+             trainer_.iteration(), (folder_ / "config.cfg").string());
+  return 128 + signal;
+}
+
+int TrainRun::stop_for_non_finite() {
+  progress_->finish();
+  const StepState& state = trainer_.state();
+  fmt::print(stderr,
+             "tessera: training stopped at step {}: {} steps in a row had non-finite gradients (loss {}, scale {}, "
+             "learning rate {:.3g}); the weights are those of step {}; try a lower learning_rate, grad_clip, or "
+             "dtype = float32\n",
+             state.iteration, state.consecutive_skips, state.loss, state.scale, state.learning_rate,
+             state.iteration - state.consecutive_skips);
+  return kExitNotFinite;
+}
+
+void TrainRun::finish() {
+  progress_->finish();
+  const std::string text = draw_samples(trainer_.model(), trainer_.data().tokenizer(), config(), 1);
+  append_samples(folder_, trainer_.iteration(), text);
+  fmt::print("\n{}\n\nrun folder: {} (loss curve: {})\n", text, folder_.string(), (folder_ / "loss.svg").string());
+}
+
+}  // namespace tessera

@@ -1,0 +1,48 @@
+// A training in its run folder: config.cfg, metrics.jsonl, loss.svg, samples.txt and checkpoints, with a console in front.
+// It survives interruption: SIGINT and SIGTERM finish the step and save.
+#pragma once
+
+#include "trainers/config/load.h"
+#include "trainers/metrics.h"
+#include "trainers/progress.h"
+#include "trainers/stopwatch.h"
+#include "trainers/trainer.h"
+
+namespace tessera {
+
+/// What the program exits with when training stops because step after step was not finite.
+inline constexpr int kExitNotFinite = 3;
+
+class TrainRun {
+ public:
+  /// Prepares the run folder. Throws if it holds a complete checkpoint and `init_from` is scratch, or none and it is
+  /// resume.
+  explicit TrainRun(const LoadedConfig& loaded);
+
+  /// Trains to max_iters. Returns 0, kExitNotFinite, or 128 + the signal that ended it.
+  int run();
+
+ private:
+  void start_or_resume();
+  void print_header();
+  StepReport timed_step();
+  void report(StepReport& report, bool evaluated);
+  void save();
+  void finish();
+  int stop_for_signal(int signal);
+  int stop_for_non_finite();
+
+  const Config& config() const { return trainer_.config(); }
+
+  LoadedConfig loaded_;
+  std::filesystem::path folder_;
+  CheckpointStore store_;
+  Trainer trainer_;
+  double peak_flops_;
+  std::vector<StepReport> history_;
+  Stopwatch watch_;
+  std::optional<MetricsWriter> metrics_;
+  std::optional<Progress> progress_;
+};
+
+}  // namespace tessera

@@ -1,0 +1,161 @@
+#include "trainers/trainer.h"
+
+#include <nlohmann/json.hpp>
+
+#include "framework/machine.h"
+#include "trainers/stopwatch.h"
+
+namespace tessera {
+namespace {
+
+DataSet open_data(const Config& config) {
+  return DataSet::open({.source = config.data,
+                        .tokenizer = config.tokenizer,
+                        .block_size = config.block_size,
+                        .batch_size = config.batch_size,
+                        .gradient_accumulation_steps = config.gradient_accumulation_steps,
+                        .seed = static_cast<uint64_t>(config.seed)});
+}
+
+std::variant<AdamW, Sgd> make_optimizer(const ParameterArena& arena, const Config& config) {
+  if (config.optimizer == Config::Optimizer::sgd) {
+    return Sgd(arena, {.momentum = config.momentum, .weight_decay = config.weight_decay});
+  }
+  return AdamW(arena, {.beta1 = config.beta1,
+                       .beta2 = config.beta2,
+                       .epsilon = config.epsilon,
+                       .weight_decay = config.weight_decay});
+}
+
+}  // namespace
+
+Trainer::Trainer(const Config& config)
+    : config_(config),
+      device_(Device::parse(config.device)),
+      data_(open_data(config)),
+      model_(model_options(config, data_.vocab_size())),
+      arena_(model_, arena_options(config, device_)),
+      optimizer_(make_optimizer(arena_, config)),
+      control_(device_, step_policy(config), initial_state(config)),
+      state_(control_.read()) {}
+
+// Read in execution order: this is training.
+StepReport Trainer::step() {
+  const int64_t iteration = state_.iteration;
+  double loss = 0;
+  arena_.begin_window();
+  const double tokens = data_.counted_tokens(iteration);
+  for (const Rows rows : data_.micro_batches(iteration)) {
+    const Pass pass = Pass::recording({.iteration = iteration,
+                                       .seed = static_cast<uint64_t>(config_.seed),
+                                       .first_sample = rows.begin});
+    const Variable micro_loss = forward(pass, data_.training_batch(rows), tokens);
+    backward(micro_loss, state_.scale);
+    loss += micro_loss.value().item();
+  }
+  arena_.finish_window();
+
+  control_.scan(arena_.gradients());
+  control_.advance();
+  std::visit([&](const auto& optimizer) { optimizer.step(control_.device_state()); }, optimizer_);
+
+  state_ = control_.read();
+  state_.loss = loss;
+  control_.write(state_);
+  skipped_ += state_.apply == 0 ? 1 : 0;
+  return report();
+}
+
+Variable Trainer::forward(const Pass& pass, const Batch& batch, double denominator) const {
+  const Tensor ids = Tensor::from(batch.ids, {batch.rows, config_.block_size}, device_);
+  const Tensor targets = Tensor::from(batch.targets, ids.shape(), device_);
+  return model_.loss(pass.input(ids), targets, denominator);
+}
+
+StepReport Trainer::report() const {
+  StepReport report;
+  report.step = state_.iteration;
+  report.applied = state_.applied;
+  report.train_loss = state_.loss;
+  report.learning_rate = state_.learning_rate;
+  report.grad_norm = state_.gradient_norm;
+  if (config_.grad_clip > 0) report.grad_norm_clipped = std::min(state_.gradient_norm, config_.grad_clip);
+  report.scale = state_.scale;
+  report.growth_tracker = state_.growth_tracker;
+  report.skipped = skipped_;
+  report.tokens = state_.iteration * tokens_per_step();
+  report.peak_memory_bytes = peak_resident_bytes();
+  return report;
+}
+
+void Trainer::evaluate(StepReport& report) const {
+  report.eval_train_loss = evaluate(Split::train);
+  report.val_loss = evaluate(Split::validation);
+}
+
+// The mean loss over the split's evaluation rows, every counted token weighing the same.
+double Trainer::evaluate(Split split) const {
+  const Pass pass = Pass::inference();
+  double sum = 0;
+  double count = 0;
+  for (const Rows rows : data_.evaluation_batches(split, config_.eval_iters)) {
+    const Batch batch = data_.evaluation_batch(split, rows, config_.eval_iters);
+    sum += forward(pass, batch, 1).value().item();
+    count += batch.counted;
+  }
+  return sum / count;
+}
+
+double Trainer::rehearse() const {
+  Stopwatch watch;
+  for (int i = 0; i < 2; ++i) {
+    const Batch batch = data_.training_batch(data_.micro_batches(0).front());
+    const Pass pass = Pass::recording({.seed = static_cast<uint64_t>(config_.seed)});
+    watch = {};
+    watch.start();
+    arena_.begin_window();
+    backward(forward(pass, batch, 0), state_.scale);
+    watch.stop(0);
+  }
+  return watch.seconds();
+}
+
+int64_t Trainer::tokens_per_step() const {
+  return config_.batch_size * config_.gradient_accumulation_steps * config_.block_size;
+}
+
+OptimizerBuffers Trainer::optimizer_buffers() const {
+  return std::visit([](const auto& optimizer) { return optimizer.state_buffers(); }, optimizer_);
+}
+
+void Trainer::save(const CheckpointStore& store) const {
+  store.save(arena_, optimizer_buffers(), state_,
+             {{"skipped", skipped_},
+              {"tokenizer", data_.tokenizer().to_json()},
+              {"data_fingerprint", data_.fingerprint()},
+              {"dtype", name_of(config_.dtype)}});
+}
+
+std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) {
+  const CheckpointState saved = load_state(checkpoint);
+  const nlohmann::json trainer = nlohmann::json::parse(saved.text);
+  std::vector<std::string> notices;
+  expect(trainer.at("tokenizer") == data_.tokenizer().to_json(),
+         "resume: the tokenizer of {} is not that of this data; resume with the data that the run began with",
+         checkpoint.string());
+  if (trainer.at("data_fingerprint") != data_.fingerprint()) {
+    notices.push_back("the data has changed since the checkpoint was made; the order of the batches is not the same");
+  }
+  if (trainer.at("dtype") != name_of(config_.dtype)) {
+    notices.push_back("the checkpoint was trained in " + trainer.at("dtype").get<std::string>() +
+                      "; going on in " + std::string(name_of(config_.dtype)));
+  }
+  load_model(checkpoint, arena_);
+  load_optimizer(checkpoint, arena_, optimizer_buffers());
+  control_.write(saved.step);
+  state_ = saved.step;
+  skipped_ = trainer.at("skipped");
+  return notices;
+}
+
+}  // namespace tessera

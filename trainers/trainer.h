@@ -1,0 +1,65 @@
+// Training as a sequence of steps: data → model → loss → backward → scan → update. It knows no files but checkpoints and
+// no console; a TrainRun drives it.
+#pragma once
+
+#include <filesystem>
+#include <variant>
+
+#include "framework/data/dataset.h"
+#include "framework/io/checkpoint.h"
+#include "framework/optim/adamw.h"
+#include "framework/optim/sgd.h"
+#include "framework/optim/step_control.h"
+#include "trainers/config/config.h"
+#include "trainers/model_setup.h"
+#include "trainers/report.h"
+
+namespace tessera {
+
+class Trainer {
+ public:
+  /// Opens the data, builds the model and draws its first weights.
+  explicit Trainer(const Config& config);
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  /// One iteration: the global batch in micro-batches, then one update, or none if a gradient is not finite.
+  StepReport step();
+  /// Fills in the losses (and for a task the accuracy) over the evaluation rows.
+  void evaluate(StepReport& report) const;
+
+  /// Forward and backward over the first micro-batch, changing nothing; seconds of the second of two tries.
+  double rehearse() const;
+
+  void save(const CheckpointStore& store) const;
+  /// Continues from a checkpoint, bit for bit where precision and threads are the same. Returns notices.
+  std::vector<std::string> load(const std::filesystem::path& checkpoint);
+
+  int64_t iteration() const { return state_.iteration; }
+  const StepState& state() const { return state_; }
+  const Config& config() const { return config_; }
+  const DataSet& data() const { return data_; }
+  const LanguageModel& model() const { return model_; }
+  const ParameterArena& arena() const { return arena_; }
+  OptimizerBuffers optimizer_buffers() const;
+  /// Tokens that one iteration trains on.
+  int64_t tokens_per_step() const;
+  Device device() const { return device_; }
+
+ private:
+  Variable forward(const Pass& pass, const Batch& batch, double denominator) const;
+  double evaluate(Split split) const;
+  StepReport report() const;
+
+  Config config_;
+  Device device_;
+  DataSet data_;
+  LanguageModel model_;
+  ParameterArena arena_;
+  std::variant<AdamW, Sgd> optimizer_;
+  StepControl control_;
+  StepState state_;      // after the last step, as the host saw it
+  int64_t skipped_ = 0;  // steps of the whole run
+};
+
+}  // namespace tessera
