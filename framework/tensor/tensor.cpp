@@ -163,8 +163,9 @@ Tensor Tensor::expand(const Shape& shape) const {
 }
 
 Tensor Tensor::rows() const {
-  if (rank() == 2) return *this;
-  return reshape({rank() == 0 || dim(-1) == 0 ? numel() : numel() / dim(-1), rank() == 0 ? 1 : dim(-1)});
+  const int64_t width = rank() == 0 ? 1 : dim(-1);
+  const Tensor matrix = rank() == 2 ? *this : reshape({width == 0 ? numel() : numel() / width, width});
+  return width <= 1 || matrix.strides_[1] == 1 ? matrix : matrix.contiguous_copy();
 }
 
 Tensor Tensor::contiguous_copy() const {

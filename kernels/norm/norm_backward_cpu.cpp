@@ -76,7 +76,7 @@ void backward(const NormBackward& norm, Centering centering) {
   const int64_t chunks = (rows + grain - 1) / grain;
   const std::vector<T> ones(n, 1), zeros(n, 0);
   const auto buffer = scratch<T>(n);
-  const T* weight = norm.weight ? load_run(norm.weight, 0, n, buffer.get()) : ones.data();
+  const T* weight = norm.weight ? load_run(norm.weight, 0, n, buffer.get(), norm.weight.strides[0]) : ones.data();
   std::vector<T> partials(chunks * 2 * n, 0);
   parallel_chunks(rows, grain, [&](int64_t begin, int64_t end) {
     T* mine = partials.data() + begin / grain * 2 * n;

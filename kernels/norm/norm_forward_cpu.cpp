@@ -16,7 +16,7 @@ template <class T>
 std::vector<T> vector_or(const In<1>& given, int64_t n, T otherwise) {
   std::vector<T> values(n, otherwise);
   if (!given) return values;
-  const T* found = load_run(given, 0, n, values.data());
+  const T* found = load_run(given, 0, n, values.data(), given.strides[0]);
   if (found != values.data()) std::copy_n(found, n, values.data());
   return values;
 }

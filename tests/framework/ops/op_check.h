@@ -1,0 +1,119 @@
+// One call that puts a differentiable op through everything that every op must stand: its forward against a reference
+// in double, its gradients against differences, strided inputs and gradients, and each narrower dtype against f64.
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "framework/autograd/gradcheck.h"
+#include "framework/tensor/random.h"
+
+namespace tessera {
+
+using Op = std::function<Variable(std::span<const Variable>)>;
+
+/// A float64 tensor of values in [low, high).
+inline Tensor uniform(const Shape& shape, uint64_t key, double low = -1, double high = 1) {
+  Tensor tensor = Tensor::empty(shape, DType::f64);
+  fill_uniform(tensor, low, high, key);
+  return tensor;
+}
+
+inline std::vector<double> doubles(const Tensor& tensor) { return tensor.to(DType::f64).to_vector<double>(); }
+
+/// ‖actual − expected‖₂ / ‖expected‖₂.
+inline double distance(const std::vector<double>& actual, const std::vector<double>& expected) {
+  EXPECT_EQ(actual.size(), expected.size());
+  double difference = 0, length = 0;
+  for (size_t i = 0; i < std::min(actual.size(), expected.size()); ++i) {
+    difference += (actual[i] - expected[i]) * (actual[i] - expected[i]);
+    length += expected[i] * expected[i];
+  }
+  return difference == 0 ? 0 : std::sqrt(difference / std::max(length, 1e-300));
+}
+
+/// The output of an op and the gradients of its inputs for one gradient of the output.
+struct OpResult {
+  Tensor y, dy;
+  std::vector<Tensor> gradients;
+};
+
+/// Runs `op` forward and, from `seed` (undefined: fixed random numbers), backward.
+inline OpResult run_op(const Op& op, std::span<const Tensor> inputs, const Pass::Options& options,
+                       const Tensor& seed = {}) {
+  const Pass pass = Pass::recording(options);
+  std::vector<Variable> leaves;
+  for (const Tensor& input : inputs) leaves.push_back(pass.leaf(input));
+  const Variable y = op(leaves);
+  OpResult result{.y = y.value(), .dy = seed, .gradients = {}};
+  if (!seed.defined()) result.dy = random_normal(y.shape(), 17, DType::f64).to(y.dtype());
+  backward(y, result.dy);
+  for (const Variable& leaf : leaves) {
+    result.gradients.push_back(leaf.gradient().defined() ? leaf.gradient() : Tensor::zeros(leaf.shape(), leaf.dtype()));
+  }
+  return result;
+}
+
+/// The same elements with the first and the last axis exchanged in memory.
+inline Tensor turned(const Tensor& x) {
+  if (x.rank() < 2) return x;
+  return x.transpose(0, -1).contiguous_copy().transpose(0, -1);
+}
+
+/// The same elements, followed by something else at the end of every row.
+inline Tensor padded_rows(const Tensor& x) {
+  if (x.rank() == 0) return x;
+  const Tensor wide = Tensor::full(x.shape().with(-1, x.dim(-1) + 3), NAN, x.dtype());
+  wide.slice(-1, 0, x.dim(-1)).copy_from(x);
+  return wide.slice(-1, 0, x.dim(-1));
+}
+
+/// Runs everything at `inputs`, contiguous float64 tensors. `reference` is the forward in plain double, row-major.
+inline void check_op(const Op& op, const std::vector<Tensor>& inputs, const std::vector<double>& reference,
+                     const Pass::Options& options = {}) {
+  const OpResult exact = run_op(op, inputs, options);
+  EXPECT_LE(distance(doubles(exact.y), reference), 1e-12) << "the forward is wrong";
+  const GradcheckResult gradients = gradcheck(op, inputs, {.pass = options});
+  EXPECT_TRUE(gradients.ok) << gradients.message;
+
+  for (const auto& layout : {turned, padded_rows}) {
+    std::vector<Tensor> strided;
+    for (const Tensor& input : inputs) strided.push_back(layout(input));
+    const OpResult result = run_op(op, strided, options, layout(exact.dy));
+    EXPECT_LE(distance(doubles(result.y), doubles(exact.y)), 1e-14) << "strides change the forward";
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      EXPECT_LE(distance(doubles(result.gradients[i]), doubles(exact.gradients[i])), 1e-13)
+          << "strides change the gradient of input " << i;
+    }
+  }
+
+  for (const auto& [dtype, tolerance] : {std::pair(DType::f32, 2e-6), {DType::bf16, 8e-3}, {DType::f16, 1e-3}}) {
+    std::vector<Tensor> narrow, rounded;
+    for (const Tensor& input : inputs) narrow.push_back(input.to(dtype));
+    for (const Tensor& input : narrow) rounded.push_back(input.to(DType::f64));
+    const OpResult result = run_op(op, narrow, options);
+    const OpResult wide = run_op(op, rounded, options, result.dy.to(DType::f64));
+    EXPECT_LE(distance(doubles(result.y), doubles(wide.y)), tolerance) << "forward in " << name_of(dtype);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      EXPECT_EQ(result.gradients[i].dtype(), dtype);
+      EXPECT_LE(distance(doubles(result.gradients[i]), doubles(wide.gradients[i])), 2 * tolerance)
+          << "gradient of input " << i << " in " << name_of(dtype);
+    }
+  }
+}
+
+/// Expects `work` to throw an Error whose message contains `text`.
+inline void expect_error(const std::function<void()>& work, const std::string& text) {
+  try {
+    work();
+    ADD_FAILURE() << "no error; expected one that says: " << text;
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace tessera
