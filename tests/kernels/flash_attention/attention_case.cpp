@@ -1,0 +1,256 @@
+#include "tests/kernels/flash_attention/attention_case.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <random>
+
+#include "kernels/common/select.h"
+#include "kernels/flash_attention/cpu/flash_attention_tiles.h"
+
+namespace tessera {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// A tensor [B, L, heads, D] of any floating dtype, alone or as one of three side by side in [B, L, 3, heads, D].
+struct Held {
+  std::vector<std::byte> bytes;
+  DType dtype;
+  std::array<int64_t, 4> shape;
+  std::array<int64_t, 4> strides;
+  int64_t offset = 0;
+
+  Held(DType dtype, std::array<int64_t, 4> shape, int parts)
+      : dtype(dtype),
+        shape(shape),
+        strides{shape[1] * parts * shape[2] * shape[3], parts * shape[2] * shape[3], shape[3], 1} {
+    bytes.resize(static_cast<size_t>(shape[0] * strides[0] * size_of(dtype)), std::byte{0xff});  // NaN
+  }
+
+  template <class View>
+  View view(int part = 0) {
+    return {bytes.data() + part * shape[2] * shape[3] * size_of(dtype), dtype, shape, strides};
+  }
+
+  /// Calls body(element reference, flat index).
+  template <class Body>
+  void each(int part, Body body) {
+    select_float("held", dtype, [&]<DType T>() {
+      auto* data = reinterpret_cast<CppType<T>*>(bytes.data()) + part * shape[2] * shape[3];
+      int64_t flat = 0;
+      for (int64_t b = 0; b < shape[0]; ++b) {
+        for (int64_t n = 0; n < shape[1]; ++n) {
+          for (int64_t e = 0; e < shape[2] * shape[3]; ++e) body(data[b * strides[0] + n * strides[1] + e], flat++);
+        }
+      }
+    });
+  }
+
+  void write(const std::vector<double>& values, int part = 0) {
+    each(part, [&](auto& element, int64_t flat) {
+      using T = std::remove_reference_t<decltype(element)>;
+      if constexpr (std::is_same_v<T, double>) element = values[flat];
+      else element = T(static_cast<float>(values[flat]));
+    });
+  }
+
+  std::vector<double> read(int part = 0) {
+    std::vector<double> values(static_cast<size_t>(shape[0] * shape[1] * shape[2] * shape[3]));
+    each(part, [&](auto& element, int64_t flat) {
+      if constexpr (std::is_same_v<std::remove_reference_t<decltype(element)>, double>) values[flat] = element;
+      else values[flat] = static_cast<float>(element);
+    });
+    return values;
+  }
+};
+
+}  // namespace
+
+double rounded(double value, DType dtype) {
+  if (dtype == DType::bf16) return static_cast<float>(BFloat16(static_cast<float>(value)));
+  if (dtype == DType::f16) return static_cast<float>(Half(static_cast<float>(value)));
+  return dtype == DType::f32 ? static_cast<float>(value) : value;
+}
+
+void AttentionCase::fill(uint64_t seed, DType dtype) {
+  std::mt19937_64 engine(seed);
+  std::normal_distribution<double> normal;
+  for (auto* tensor : {&q, &k, &v, &dout}) {
+    const bool of_keys = tensor == &k || tensor == &v;
+    tensor->resize(static_cast<size_t>(B * (of_keys ? M * KvH : N * H) * D));
+    for (double& value : *tensor) value = rounded(normal(engine), dtype);
+  }
+}
+
+bool AttentionCase::visible(int64_t b, int64_t h, int64_t i, int64_t j) const {
+  const int64_t p = i + M - N;
+  if (causal && j > p) return false;
+  if (window_left >= 0 && j < p - window_left) return false;
+  if (window_right >= 0 && j > p + window_right) return false;
+  if (!q_segments.empty() && q_segments[b * N + i] != k_segments[b * M + j]) return false;
+  if (mask.empty()) return true;
+  const auto [mb, mh, mn, mm] = mask_shape;
+  return mask[(((b % mb) * mh + h % mh) * mn + i % mn) * mm + j % mm] != 0;
+}
+
+double AttentionCase::kept(int64_t b, int64_t h, int64_t i, int64_t j) const {
+  if (dropout == 0) return 1;
+  const Words words =
+      philox(kDropoutKey, {static_cast<uint32_t>(j / 4), static_cast<uint32_t>(i),
+                           static_cast<uint32_t>(h + kFirstHead), static_cast<uint32_t>(b + kFirstSample)});
+  const uint32_t word = std::array{words.x, words.y, words.z, words.w}[j % 4];
+  return word < static_cast<double>(dropout) * 0x1p32 ? 0 : 1 / (1 - static_cast<double>(dropout));
+}
+
+double AttentionCase::scale() const { return 1 / std::sqrt(static_cast<double>(D)); }
+
+AttentionOptions AttentionCase::options() const {
+  AttentionOptions options{.scale = scale()};
+  options.causal = causal;
+  options.window_left = window_left;
+  options.window_right = window_right;
+  options.softcap = softcap;
+  if (!slopes.empty()) options.alibi_slopes = {slopes.data(), DType::f32, {H}, {1}};
+  if (!mask.empty()) {
+    const auto [mb, mh, mn, mm] = mask_shape;
+    options.mask = {mask.data(),
+                    DType::boolean,
+                    mask_shape,
+                    {mb == 1 ? 0 : mh * mn * mm, mh == 1 ? 0 : mn * mm, mn == 1 ? 0 : mm, mm == 1 ? 0 : 1}};
+  }
+  if (!q_segments.empty()) {
+    options.q_segments = {q_segments.data(), DType::i32, {B, N}, {N, 1}};
+    options.k_segments = {k_segments.data(), DType::i32, {B, M}, {M, 1}};
+  }
+  options.dropout = dropout;
+  options.dropout_key = kDropoutKey;
+  options.first_sample = kFirstSample;
+  options.first_head = kFirstHead;
+  options.q_bucket_size = q_bucket_size;
+  options.k_bucket_size = k_bucket_size;
+  return options;
+}
+
+std::string AttentionCase::describe() const {
+  return format_message(
+      "B={} N={} M={} H={} KvH={} D={} causal={} window={},{} softcap={} dropout={} alibi={} mask={} segments={} "
+      "tiles={}x{} "
+      "packed={}",
+      {B, N, M, H, KvH, D, causal, window_left, window_right, softcap, dropout, !slopes.empty(), mask.size(),
+       !q_segments.empty(), q_bucket_size, k_bucket_size, packed});
+}
+
+AttentionAnswer plain_attention(const AttentionCase& c, const std::function<double(double)>& round) {
+  AttentionAnswer a;
+  a.out.resize(c.q.size()), a.dq.resize(c.q.size()), a.dk.resize(c.k.size()), a.dv.resize(c.v.size());
+  a.lse.resize(static_cast<size_t>(c.B * c.H * c.N));
+  std::vector<double> s(c.M), p(c.M);
+  for (int64_t b = 0; b < c.B; ++b) {
+    for (int64_t h = 0; h < c.H; ++h) {
+      for (int64_t i = 0; i < c.N; ++i) {
+        const auto key = [&](int64_t j) { return ((b * c.M + j) * c.KvH + h / (c.H / c.KvH)) * c.D; };
+        const int64_t row = ((b * c.N + i) * c.H + h) * c.D;
+        double most = -kInfinity, sum = 0, delta = 0;
+        for (int64_t j = 0; j < c.M; ++j) {
+          s[j] = 0;
+          for (int64_t d = 0; d < c.D; ++d) s[j] += c.q[row + d] * c.k[key(j) + d];
+          s[j] = round(round(s[j]) * c.scale());
+          if (c.softcap != 0) s[j] = c.softcap * std::tanh(s[j] / c.softcap);
+          if (!c.slopes.empty()) s[j] -= c.slopes[h] * std::fabs(static_cast<double>(i + c.M - c.N - j));
+          if (c.visible(b, h, i, j)) most = s[j] > most ? s[j] : most;
+        }
+        for (int64_t j = 0; j < c.M; ++j) sum += p[j] = c.visible(b, h, i, j) ? std::exp(s[j] - most) : 0;
+        a.lse[(b * c.H + h) * c.N + i] = most + std::log(sum);
+        if (sum == 0) a.lse[(b * c.H + h) * c.N + i] = -kInfinity;
+        for (int64_t j = 0; j < c.M; ++j) {
+          if (!c.visible(b, h, i, j)) continue;
+          p[j] = round(p[j] / sum);
+          for (int64_t d = 0; d < c.D; ++d) a.out[row + d] += round(p[j] * c.kept(b, h, i, j)) * c.v[key(j) + d];
+        }
+        for (int64_t d = 0; d < c.D; ++d) a.out[row + d] = round(a.out[row + d]);
+
+        for (int64_t d = 0; d < c.D; ++d) delta += c.dout[row + d] * a.out[row + d];
+        for (int64_t j = 0; j < c.M; ++j) {
+          if (!c.visible(b, h, i, j)) continue;
+          double dp = 0;
+          for (int64_t d = 0; d < c.D; ++d) dp += c.dout[row + d] * c.v[key(j) + d];
+          double ds = p[j] * (round(dp) * c.kept(b, h, i, j) - delta);
+          const double before_bias =
+              c.slopes.empty() ? s[j] : s[j] + c.slopes[h] * std::fabs(1.0 * (i + c.M - c.N - j));
+          if (c.softcap != 0) ds *= 1 - before_bias / c.softcap * (before_bias / c.softcap);
+          ds = round(round(ds) * c.scale());
+          for (int64_t d = 0; d < c.D; ++d) {
+            a.dq[row + d] += ds * c.k[key(j) + d];
+            a.dk[key(j) + d] += ds * c.q[row + d];
+            a.dv[key(j) + d] += round(p[j] * c.kept(b, h, i, j)) * c.dout[row + d];
+          }
+        }
+      }
+    }
+  }
+  for (auto* gradient : {&a.dq, &a.dk, &a.dv}) {
+    for (double& value : *gradient) value = round(value);
+  }
+  return a;
+}
+
+AttentionAnswer exact_attention(const AttentionCase& c) {
+  return plain_attention(c, [](double value) { return value; });
+}
+
+AttentionAnswer run_attention(const AttentionCase& c, DType dtype, attention::TileBackend backend) {
+  const std::array<int64_t, 4> of_queries{c.B, c.N, c.H, c.D}, of_keys{c.B, c.M, c.KvH, c.D};
+  const int parts = c.packed ? 3 : 1;
+  Held q(dtype, of_queries, parts), k(dtype, of_keys, parts), v(dtype, of_keys, parts), dout(dtype, of_queries, 1);
+  Held dq(dtype, of_queries, parts), dk(dtype, of_keys, parts), dv(dtype, of_keys, parts), out(dtype, of_queries, 1);
+  const auto part = [&](int index) { return c.packed ? index : 0; };  // all in q's and dq's buffers, or each in its own
+  Held &k_home = c.packed ? q : k, &v_home = c.packed ? q : v, &dk_home = c.packed ? dq : dk,
+       &dv_home = c.packed ? dq : dv;
+  q.write(c.q), k_home.write(c.k, part(1)), v_home.write(c.v, part(2)), dout.write(c.dout);
+  Held statistics(accumulate_dtype(dtype), {c.B, c.H, c.N, 1}, 1);
+  const Out<3> lse{statistics.bytes.data(), statistics.dtype, {c.B, c.H, c.N}, {c.H * c.N, c.N, 1}};
+
+  attention::run_forward({.q = q.view<In<4>>(),
+                          .k = k_home.view<In<4>>(part(1)),
+                          .v = v_home.view<In<4>>(part(2)),
+                          .options = c.options(),
+                          .out = out.view<Out<4>>(),
+                          .lse = lse},
+                         backend);
+  attention::run_backward({.dout = dout.view<In<4>>(),
+                           .q = q.view<In<4>>(),
+                           .k = k_home.view<In<4>>(part(1)),
+                           .v = v_home.view<In<4>>(part(2)),
+                           .out = out.view<In<4>>(),
+                           .lse = {lse.data, lse.dtype, lse.shape, lse.strides},
+                           .options = c.options(),
+                           .dq = dq.view<Out<4>>(),
+                           .dk = dk_home.view<Out<4>>(part(1)),
+                           .dv = dv_home.view<Out<4>>(part(2))},
+                          backend);
+  return {out.read(), statistics.read(), dq.read(), dk_home.read(part(1)), dv_home.read(part(2))};
+}
+
+double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
+  double difference = 0, size = 0;
+  if (b.empty()) return 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    if (std::isnan(a[i]) != std::isnan(b[i])) return kInfinity;
+    if (!std::isfinite(b[i])) {
+      if (a[i] != b[i] && !std::isnan(b[i])) return kInfinity;
+      continue;
+    }
+    difference += (a[i] - b[i]) * (a[i] - b[i]);
+    size += b[i] * b[i];
+  }
+  return std::sqrt(difference) / std::max(std::sqrt(size), 0.03 * std::sqrt(static_cast<double>(b.size())));
+}
+
+double largest_error(const AttentionAnswer& a, const AttentionAnswer& b) {
+  return std::max({relative_error(a.out, b.out), relative_error(a.lse, b.lse), relative_error(a.dq, b.dq),
+                   relative_error(a.dk, b.dk), relative_error(a.dv, b.dv)});
+}
+
+}  // namespace tessera
