@@ -1,7 +1,8 @@
 // Token and position rows, looked up and added in one pass.
+#include "kernels/embedding/embedding.h"
+
 #include "framework/ops.h"
 #include "framework/ops/status_flag.h"
-#include "kernels/embedding/embedding.h"
 #include "kernels/reduce/sum.h"
 
 namespace tessera::ops {
@@ -17,6 +18,19 @@ void check(const Variable& table, const Variable& ids, const EmbeddingOptions& o
   expect(options.position_start + ids.dim(1) <= options.positions.dim(0),
          "embedding: {} tokens starting at position {} do not fit the {} positions that were trained", ids.dim(1),
          options.position_start, options.positions.dim(0));
+}
+
+void table_gradient(const Tensor& dy, const Tensor& ids, const Shape& shape, DType dtype, GradientSlot& slot) {
+  // The kernel sums in f32 or f64; a table kept in 16 bit gets the rounded sum.
+  const bool narrow = is_16bit_float(dtype);
+  const GradientTarget target =
+      narrow ? GradientTarget{Tensor::empty(shape, DType::f32, dy.device()), 0} : slot.target();
+  launch(EmbeddingBackward{.dy = dy.rows().in<2>(),
+                           .ids = ids.view({-1}).in<1>(),
+                           .dtable = target.tensor.out<2>(),
+                           .beta = target.beta},
+         exec_of(dy.device()));
+  if (narrow) slot.add(target.tensor.to(dtype));
 }
 
 // Rows [start, start + N) of the position table get the sum over the batch.
@@ -37,12 +51,12 @@ void position_gradient(const Tensor& dy, int64_t start, GradientSlot& slot) {
 Variable embedding(const Variable& table, const Variable& ids, const EmbeddingOptions& options) {
   check(table, ids, options);
   const Tensor id_list = ids.value().to_contiguous();
-  const Tensor y = Tensor::empty({ids.dim(0), ids.dim(1), table.dim(1)}, options.dtype.value_or(table.dtype()),
-                                 table.device());
+  const Tensor y =
+      Tensor::empty({ids.dim(0), ids.dim(1), table.dim(1)}, options.dtype.value_or(table.dtype()), table.device());
   const StatusFlag status(table.device());
-  launch(EmbeddingForward{.table = table.value().in<2>(),
+  launch(EmbeddingForward{.table = table.value().rows().in<2>(),
                           .ids = id_list.view({-1}).in<1>(),
-                          .positions = options.positions.value().in<2>(),
+                          .positions = options.positions.defined() ? options.positions.value().rows().in<2>() : In<2>{},
                           .position_ids = {},
                           .position_start = options.position_start,
                           .position_period = ids.dim(1),
@@ -54,17 +68,10 @@ Variable embedding(const Variable& table, const Variable& ids, const EmbeddingOp
          id_list.view({-1}).slice(0, status.bad_row(), status.bad_row() + 1).item(), table.dim(0));
   }
 
-  auto backward = [id_list, start = options.position_start](const Tensor& gradient, GradientSlot dtable, GradientSlot,
-                                                            GradientSlot dpositions) {
+  auto backward = [id_list, shape = table.shape(), dtype = table.dtype(), start = options.position_start](
+                      const Tensor& gradient, GradientSlot dtable, GradientSlot, GradientSlot dpositions) {
     const Tensor dy = gradient.to_contiguous();
-    if (dtable.wanted()) {
-      const auto [out, beta] = dtable.target();
-      launch(EmbeddingBackward{.dy = dy.rows().in<2>(),
-                               .ids = id_list.view({-1}).in<1>(),
-                               .dtable = out.out<2>(),
-                               .beta = beta},
-             exec_of(dy.device()));
-    }
+    if (dtable.wanted()) table_gradient(dy, id_list, shape, dtype, dtable);
     if (dpositions.wanted()) position_gradient(dy, start, dpositions);
   };
   return record("embedding", y, std::move(backward), table, ids, options.positions);

@@ -34,7 +34,7 @@ struct EmbeddingForward {
 struct EmbeddingBackward {
   In<2> dy;       ///< [R, C], any floating dtype
   In<1> ids;      ///< i32 [R]
-  Out<2> dtable;  ///< [V, C], f32, or f64 when dy is f64
+  Out<2> dtable;  ///< [V, C], f32 or f64: the type in which the rows are summed
   float beta;     ///< 0: every row is written, zero where no id names it; 1: rows are added to
 
   void operator()(Cpu) const;
