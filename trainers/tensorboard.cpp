@@ -45,31 +45,23 @@ void put(std::vector<ScalarValue>& scalars, const char* name, const std::optiona
 
 }  // namespace
 
-TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, [[maybe_unused]] int64_t first_step) {
+TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, int64_t first_step) {
   const double now = wall_time();
   path_ = folder / fmt::format("events.out.tfevents.{:.6f}.{}.{}", now, host_name(), getpid());
-  if constexpr (kHasTensorBoard) {
-    descriptor_ = open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    expect(descriptor_ >= 0, "{}: cannot be created: {}", path_.string(), std::strerror(errno));
-    write(encode_version(now));
-    write(encode_session_start(now, first_step));
-  } else {
-    fail(
-        "tensorboard: this program was built without protobuf; install libprotobuf-dev and protobuf-compiler and build "
-        "again, or set tensorboard = False");
-  }
+  descriptor_ = open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  expect(descriptor_ >= 0, "{}: cannot be created: {}", path_.string(), std::strerror(errno));
+  write(encode_version(now));
+  write(encode_session_start(now, first_step));
 }
 
-TensorBoardWriter::~TensorBoardWriter() {
-  if (descriptor_ >= 0) close(descriptor_);
-}
+TensorBoardWriter::~TensorBoardWriter() { close(descriptor_); }
 
 void TensorBoardWriter::append(const StepReport& report) {
   std::vector<ScalarValue> scalars;
   visit_metrics(report, [&](std::string_view name, const auto& value) {
     if (name != "step") put(scalars, name.data(), value);
   });
-  if constexpr (kHasTensorBoard) write(encode_scalars(wall_time(), report.step, scalars));
+  write(encode_scalars(wall_time(), report.step, scalars));
 }
 
 void TensorBoardWriter::write(std::string_view event) {

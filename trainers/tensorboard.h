@@ -1,4 +1,4 @@
-// TensorBoard event files with the numbers of metrics.jsonl, where the program was built with protobuf.
+// TensorBoard event files with the numbers of metrics.jsonl.
 #pragma once
 
 #include <filesystem>
@@ -7,17 +7,11 @@
 
 namespace tessera {
 
-#ifdef TESSERA_WITH_PROTOBUF
-inline constexpr bool kHasTensorBoard = true;
-#else
-inline constexpr bool kHasTensorBoard = false;
-#endif
-
 /// Writes `events.out.tfevents.*` into a folder. Errors are one sentence with the path and the cause.
 class TensorBoardWriter {
  public:
   /// `first_step` is the first that will be reported: what earlier files in the folder say of it and later ones is
-  /// dropped by the page. Throws Error in a build without protobuf.
+  /// dropped by the page.
   TensorBoardWriter(const std::filesystem::path& folder, int64_t first_step);
   ~TensorBoardWriter();
   TensorBoardWriter(const TensorBoardWriter&) = delete;

@@ -1,4 +1,6 @@
-// The messages of a TensorBoard event file as bytes; defined where protobuf is built in.
+// The messages of a TensorBoard event file as bytes: the fields that scalars need of Event, Summary and SessionLog
+// (tensorflow/core/util/event.proto, tensorflow/core/framework/summary.proto), written in protobuf's wire format here.
+// A protobuf library cannot share a process with SentencePiece, which exports another version of the same symbols.
 #pragma once
 
 #include <cstdint>

@@ -182,8 +182,7 @@ OptionSection run_options() {
               .also({"save_steps", "save_interval", "ckpt_interval"}),
           integer("keep_checkpoints", &C::keep_checkpoints, {0}, "newest checkpoints to keep; 0: all")
               .also({"save_total_limit", "ckpt_keep_n"}),
-          flag("tensorboard", &C::tensorboard,
-               "write event files for TensorBoard, where the program was built with protobuf"),
+          flag("tensorboard", &C::tensorboard, "write event files for TensorBoard"),
       }};
 }
 
