@@ -32,16 +32,13 @@ ParameterArena::Options arena_options(const Config& config, Device device) {
 }
 
 StepPolicy step_policy(const Config& config) {
-  const bool adamw = config.optimizer == Config::Optimizer::adamw;
   return {.schedule = {.kind = config.effective_schedule(),
                        .learning_rate = config.learning_rate,
                        .min_lr = config.min_lr,
                        .warmup_iters = config.warmup_iters,
                        .decay_iters = config.effective_lr_decay_iters()},
           .scaling = {.dynamic = config.dtype == DType::f16 && config.dynamic_loss_scale()},
-          .grad_clip = config.grad_clip,
-          .beta1 = adamw ? config.beta1 : 0,
-          .beta2 = adamw ? config.beta2 : 0};
+          .grad_clip = config.grad_clip};
 }
 
 StepState initial_state(const Config& config) {

@@ -17,14 +17,18 @@ DataSet open_data(const Config& config) {
                         .seed = static_cast<uint64_t>(config.seed)});
 }
 
-std::variant<AdamW, Sgd> make_optimizer(const ParameterArena& arena, const Config& config) {
+Optimizer make_optimizer(const ParameterArena& arena, const Config& config) {
+  const StepPolicy policy = step_policy(config);
+  const StepState initial = initial_state(config);
   if (config.optimizer == Config::Optimizer::sgd) {
-    return Sgd(arena, {.momentum = config.momentum, .weight_decay = config.weight_decay});
+    const Sgd::Options rule{.momentum = config.momentum, .weight_decay = config.weight_decay};
+    return {arena, rule, policy, initial};
   }
-  return AdamW(arena, {.beta1 = config.beta1,
-                       .beta2 = config.beta2,
-                       .epsilon = config.epsilon,
-                       .weight_decay = config.weight_decay});
+  const AdamW::Options rule{.beta1 = config.beta1,
+                            .beta2 = config.beta2,
+                            .epsilon = config.epsilon,
+                            .weight_decay = config.weight_decay};
+  return {arena, rule, policy, initial};
 }
 
 }  // namespace
@@ -36,8 +40,7 @@ Trainer::Trainer(const Config& config)
       model_(model_options(config, data_.vocab_size())),
       arena_(model_, arena_options(config, device_)),
       optimizer_(make_optimizer(arena_, config)),
-      control_(device_, step_policy(config), initial_state(config)),
-      state_(control_.read()) {}
+      state_(optimizer_.control().read()) {}
 
 // Read in execution order: this is training.
 StepReport Trainer::step() {
@@ -55,13 +58,13 @@ StepReport Trainer::step() {
   }
   arena_.finish_window();
 
-  control_.scan(arena_.gradients());
-  control_.advance();
-  std::visit([&](const auto& optimizer) { optimizer.step(control_.device_state()); }, optimizer_);
+  optimizer_.scan();
+  optimizer_.decide();
+  optimizer_.update();
 
-  state_ = control_.read();
+  state_ = optimizer_.control().read();
   state_.loss = loss;
-  control_.write(state_);
+  optimizer_.control().write(state_);
   skipped_ += state_.apply == 0 ? 1 : 0;
   return report();
 }
@@ -124,10 +127,6 @@ int64_t Trainer::tokens_per_step() const {
   return config_.batch_size * config_.gradient_accumulation_steps * config_.block_size;
 }
 
-OptimizerBuffers Trainer::optimizer_buffers() const {
-  return std::visit([](const auto& optimizer) { return optimizer.state_buffers(); }, optimizer_);
-}
-
 void Trainer::save(const CheckpointStore& store) const {
   store.save(arena_, optimizer_buffers(), state_,
              {{"skipped", skipped_},
@@ -152,7 +151,7 @@ std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) 
   }
   load_model(checkpoint, arena_);
   load_optimizer(checkpoint, arena_, optimizer_buffers());
-  control_.write(saved.step);
+  optimizer_.control().write(saved.step);
   state_ = saved.step;
   skipped_ = trainer.at("skipped");
   return notices;

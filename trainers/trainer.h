@@ -3,13 +3,10 @@
 #pragma once
 
 #include <filesystem>
-#include <variant>
 
 #include "framework/data/dataset.h"
 #include "framework/io/checkpoint.h"
-#include "framework/optim/adamw.h"
-#include "framework/optim/sgd.h"
-#include "framework/optim/step_control.h"
+#include "framework/optim/optimizer.h"
 #include "trainers/config/config.h"
 #include "trainers/model_setup.h"
 #include "trainers/report.h"
@@ -41,7 +38,7 @@ class Trainer {
   const DataSet& data() const { return data_; }
   const LanguageModel& model() const { return model_; }
   const ParameterArena& arena() const { return arena_; }
-  OptimizerBuffers optimizer_buffers() const;
+  OptimizerBuffers optimizer_buffers() const { return optimizer_.state_buffers(); }
   /// Tokens that one iteration trains on.
   int64_t tokens_per_step() const;
   Device device() const { return device_; }
@@ -56,8 +53,7 @@ class Trainer {
   DataSet data_;
   LanguageModel model_;
   ParameterArena arena_;
-  std::variant<AdamW, Sgd> optimizer_;
-  StepControl control_;
+  Optimizer optimizer_;
   StepState state_;      // after the last step, as the host saw it
   int64_t skipped_ = 0;  // steps of the whole run
 };

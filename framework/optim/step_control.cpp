@@ -11,6 +11,14 @@ Tensor bytes_of(const T& value, Device device) {
   return Tensor::from(std::span<const uint8_t>(bytes, sizeof(T)), {static_cast<int64_t>(sizeof(T))}, device);
 }
 
+template <class T>
+T value_of(const Tensor& memory) {
+  const std::vector<uint8_t> bytes = memory.to_vector<uint8_t>();
+  T value;
+  std::memcpy(&value, bytes.data(), sizeof value);
+  return value;
+}
+
 }  // namespace
 
 StepControl::StepControl(Device device, const StepPolicy& policy, const StepState& initial)
@@ -33,12 +41,9 @@ void StepControl::advance() const {
          exec_of(state_.device()));
 }
 
-StepState StepControl::read() const {
-  const std::vector<uint8_t> bytes = state_.to_vector<uint8_t>();
-  StepState state;
-  std::memcpy(&state, bytes.data(), sizeof state);
-  return state;
-}
+StepState StepControl::read() const { return value_of<StepState>(state_); }
+
+ScanResult StepControl::read_scan() const { return value_of<ScanResult>(result_); }
 
 void StepControl::write(const StepState& state) const { state_.copy_from(bytes_of(state, state_.device())); }
 

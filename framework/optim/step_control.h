@@ -21,6 +21,8 @@ class StepControl {
   const StepState* device_state() const { return static_cast<const StepState*>(state_.address()); }
   /// A copy on the host. Waits for the device.
   StepState read() const;
+  /// What the last scan found. Waits for the device.
+  ScanResult read_scan() const;
   /// Overwrites the state: resuming, setting the loss.
   void write(const StepState& state) const;
 

@@ -54,8 +54,8 @@ struct ScalePolicy {
 
 /// Everything that a step's end depends on besides the gradients.
 struct StepPolicy {
-  Schedule schedule;
-  ScalePolicy scaling;
+  Schedule schedule = {};
+  ScalePolicy scaling = {};
   double grad_clip = 0;  ///< largest L2 norm of the whole gradient; 0: no clipping
   double beta1 = 0;      ///< of the optimizer, for the bias correction
   double beta2 = 0;

@@ -1,0 +1,95 @@
+#include "framework/optim/optimizer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace tessera {
+namespace {
+
+struct Model {
+  Parameter matrix{{2, 2}, Init::ones()};
+  Parameter vector{{2}, Init::ones()};
+
+  template <class Each>
+  void visit(Each&& each) {
+    each("matrix", matrix);
+    each("vector", vector);
+  }
+};
+
+struct Fixture {
+  explicit Fixture(const StepPolicy& policy) : optimizer(arena, AdamW::Options{.weight_decay = 0.5}, policy) {}
+  Model model;
+  ParameterArena arena{model, {.mirror = DType::bf16}};
+  Optimizer optimizer;
+
+  StepState step(float gradient) {
+    arena.begin_window();
+    for (const ParameterArena::Entry& entry : arena.entries()) {
+      entry.parameter->gradient.fill(gradient);
+      entry.parameter->gradient_written = true;
+    }
+    return optimizer.step();
+  }
+  std::vector<float> weights() const { return arena.weights().to_vector<float>(); }
+};
+
+TEST(Optimizer, DecaysMatricesOnlyAndKeepsTheMirror) {
+  Fixture fixture({.schedule = {.learning_rate = 0.1}});
+  fixture.step(0);
+  EXPECT_FLOAT_EQ(fixture.model.matrix.value().to_vector<float>()[0], 0.95f);
+  EXPECT_FLOAT_EQ(fixture.model.vector.value().to_vector<float>()[0], 1.0f);
+  EXPECT_EQ(fixture.arena.mirror().to_vector<BFloat16>()[0].bits, BFloat16(0.95f).bits);
+}
+
+TEST(Optimizer, ClipsByTheNormOfTheWholeGradient) {
+  Fixture fixture({.schedule = {.learning_rate = 0.1}, .grad_clip = 1});
+  const StepState state = fixture.step(2);
+  EXPECT_NEAR(state.gradient_norm, 2 * std::sqrt(6.0), 1e-6);
+  EXPECT_NEAR(state.gradient_factor, 1 / (2 * std::sqrt(6.0)), 1e-6);
+  EXPECT_EQ(fixture.step(0.01f).gradient_factor, 1);
+}
+
+// A bad step in any precision: nothing moves but the iteration, and the next good step is the one that would have been.
+TEST(Optimizer, ANonFiniteStepIsANoOp) {
+  const StepPolicy policy{.schedule = {.kind = Schedule::Kind::cosine, .learning_rate = 0.1, .decay_iters = 10}};
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    Fixture straight(policy);
+    Fixture disturbed(policy);
+    straight.step(0.5f);
+    disturbed.step(0.5f);
+    const std::vector<float> before = disturbed.weights();
+    const StepState skipped = disturbed.step(bad);
+    EXPECT_EQ(disturbed.weights(), before);
+    EXPECT_EQ(skipped.apply, 0);
+    EXPECT_EQ(skipped.iteration, 2);
+    EXPECT_EQ(skipped.applied, 1);
+    EXPECT_EQ(skipped.consecutive_skips, 1);
+    EXPECT_EQ(disturbed.step(0.25f).learning_rate, straight.step(0.25f).learning_rate);
+    EXPECT_EQ(disturbed.weights(), straight.weights());
+    for (const auto& [name, buffer] : disturbed.optimizer.state_buffers()) {
+      EXPECT_EQ(buffer.to_vector<float>(), straight.optimizer.state_buffers().at(name).to_vector<float>());
+    }
+  }
+}
+
+TEST(Schedule, WarmsUpThenFallsToMinLr) {
+  Schedule schedule{
+      .kind = Schedule::Kind::cosine, .learning_rate = 1, .min_lr = 0.1, .warmup_iters = 3, .decay_iters = 13};
+  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 0), 0.25);
+  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 2), 0.75);
+  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 3), 1);
+  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 8), 0.55);
+  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 13), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 1000), 0.1);
+  schedule.kind = Schedule::Kind::linear;
+  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 8), 0.55);
+  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 4), 0.91);
+  schedule.kind = Schedule::Kind::constant;
+  EXPECT_DOUBLE_EQ(learning_rate_at(schedule, 1000), 1);
+}
+
+}  // namespace
+}  // namespace tessera
