@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <csignal>
-#include <fstream>
 
 #include "framework/io/atomic_file.h"
 #include "framework/machine.h"
@@ -56,11 +55,13 @@ TrainRun::TrainRun(const LoadedConfig& loaded)
       folder_(prepare_folder(loaded.config)),
       store_(folder_, loaded.config.keep_checkpoints),
       trainer_(loaded.config),
-      peak_flops_(1e9 * measured_fma_peak_gflops(set_threads(static_cast<int>(loaded.config.threads)))) {
+      threads_(set_threads(static_cast<int>(loaded.config.threads))),
+      peak_flops_(1e9 * measured_fma_peak_gflops(threads_)) {
   start_or_resume();
   write_file(folder_ / "config.cfg", effective_config(loaded_));
   print_header();
   metrics_.emplace(folder_ / "metrics.jsonl");
+  if (config().tensorboard) tensorboard_.emplace(folder_, trainer_.iteration() + 1);
   progress_.emplace(Progress::Options{.total_steps = config().max_iters,
                                       .first_step = trainer_.iteration(),
                                       .log_interval = config().log_interval});
@@ -85,8 +86,8 @@ void TrainRun::print_header() {
   fmt::print("data: {}\n", trainer_.data().describe());
   fmt::print("number of parameters: {}\n", human_count(static_cast<double>(trainer_.arena().size())));
   fmt::print("tokens per iteration will be: {}\n", human_integer(trainer_.tokens_per_step()));
-  fmt::print("device: {}, {} threads, {} {}FLOP/s measured peak\n", to_string(trainer_.device()),
-             set_threads(static_cast<int>(config().threads)), fmt::format("{:.0f}", peak_flops_ / 1e9), "G");
+  fmt::print("device: {}, {} threads, measured peak {:.0f} GFLOP/s\n", to_string(trainer_.device()), threads_,
+             peak_flops_ / 1e9);
   std::fflush(stdout);
 }
 
@@ -122,6 +123,7 @@ void TrainRun::report(StepReport& now, bool evaluated) {
   const bool due = evaluated || now.step == 1 || now.step % config().log_interval == 0;
   if (!due && trainer_.state().apply != 0) return;
   metrics_->append(now);
+  if (tensorboard_) tensorboard_->append(now);
   history_.push_back(now);
   watch_.new_lap();
   if (!evaluated) return;

@@ -1,4 +1,4 @@
-// A training in its run folder: config.cfg, metrics.jsonl, loss.svg, samples.txt and checkpoints, with a console in front.
+// A training in its run folder: config.cfg, metrics.jsonl, loss.svg, samples.txt, TensorBoard events and checkpoints, with a console in front.
 // It survives interruption: SIGINT and SIGTERM finish the step and save.
 #pragma once
 
@@ -6,6 +6,7 @@
 #include "trainers/metrics.h"
 #include "trainers/progress.h"
 #include "trainers/stopwatch.h"
+#include "trainers/tensorboard.h"
 #include "trainers/trainer.h"
 
 namespace tessera {
@@ -38,10 +39,12 @@ class TrainRun {
   std::filesystem::path folder_;
   CheckpointStore store_;
   Trainer trainer_;
+  int threads_;
   double peak_flops_;
   std::vector<StepReport> history_;
   Stopwatch watch_;
   std::optional<MetricsWriter> metrics_;
+  std::optional<TensorBoardWriter> tensorboard_;
   std::optional<Progress> progress_;
 };
 

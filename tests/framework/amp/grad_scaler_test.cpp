@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
+#include "framework/io/safetensors.h"
 #include "framework/ops.h"
 
 namespace tessera {
@@ -185,6 +187,32 @@ TEST(GradScaler, ScalesTheLossAndItsGradient) {
   EXPECT_EQ(loss.value().item(), 12);
   backward(loss);
   EXPECT_EQ(x.gradient().item(), 4);
+}
+
+// tests/golden/make_grad_scaler.py drove PyTorch's own scaler through these sequences.
+TEST(GradScaler, EqualsPyTorchAtEveryStepOfTenThousandSequences) {
+  const SafetensorsFile golden = SafetensorsFile::open(TESSERA_SOURCE_DIR "/tests/golden/grad_scaler.safetensors");
+  const auto bytes = [&](const char* name) {
+    return reinterpret_cast<const uint8_t*>(golden.find(name)->bytes.data());
+  };
+  const int64_t sequences = golden.find("finite")->shape[0];
+  const int64_t steps = golden.find("finite")->shape[1];
+  ASSERT_EQ(sequences, 10000);
+  Fixture fixture;
+  for (int64_t i = 0; i < sequences; ++i) {
+    int32_t start = 0;
+    std::memcpy(&start, bytes("start") + 4 * i, 4);
+    GradScaler scaler({.init_scale = std::ldexp(1.0f, start),
+                       .growth_interval = bytes("growth_interval")[i],
+                       .max_consecutive_skips = 0});
+    for (int64_t step = i * steps; step < (i + 1) * steps; ++step) {
+      fixture.set_gradient(bytes("finite")[step] != 0 ? 1.0f : kInfinity);
+      scaler.step(fixture.optimizer);
+      scaler.update();
+      ASSERT_EQ(scaler.scale_value(), std::ldexp(1.0f, bytes("exponent")[step] - 128)) << "step " << step;
+      ASSERT_EQ(scaler.state().growth_tracker, bytes("tracker")[step]) << "step " << step;
+    }
+  }
 }
 
 }  // namespace
