@@ -13,7 +13,7 @@
 namespace tessera {
 namespace {
 
-constexpr int64_t kPanelRows = 64;            // a and c of a panel stay in the second-level cache
+constexpr int64_t kSmallestRows = 48;         // lower panels lose more than another thread wins
 constexpr int64_t kPanelColumns = 96;         // narrower panels lose more than another thread wins
 constexpr int64_t kPanelProducts = 1 << 18;   // multiplications that are worth waking a thread
 constexpr int64_t kTransposeRows = 32;        // rows from which on it pays to transpose b
@@ -32,38 +32,49 @@ Panel panel_of(Panel op, int64_t row, int64_t rows, int64_t column, int64_t colu
   return op;
 }
 
+/// Rows of a panel: a and c stay in the second-level cache. A bf16 product rearranges b, and a column-major a, for each
+/// panel: higher ones repay it.
+template <class Factor>
+int64_t panel_rows(const In<2>& a) {
+  if (!std::is_same_v<Factor, BFloat16>) return 64;
+  return is_row_major(a) ? 128 : 256;
+}
+
 /// All panels of a product whose b is plain.
-template <class T>
+template <class Factor>
 void run_panels(const Panel& op) {
   const auto [rows, columns] = op.c.shape;
   const int64_t worth = std::max<int64_t>(1, rows * columns * op.a.shape[1] / kPanelProducts);
-  const int64_t height = round_up(ceil_div(rows, std::min(worth, ceil_div(rows, kPanelRows))), 8);
-  const int64_t row_panels = ceil_div(rows, height);
   const int64_t threads = std::min<int64_t>(worth, omp_get_max_threads());
+  int64_t row_parts = ceil_div(rows, panel_rows<Factor>(op.a));
+  if (row_parts < threads) row_parts = std::min(threads, ceil_div(rows, kSmallestRows));
+  else row_parts = round_up(row_parts, threads);
+  const int64_t height = round_up(ceil_div(rows, std::min(row_parts, worth)), 8);
+  const int64_t row_panels = ceil_div(rows, height);
   const int64_t column_parts = std::clamp<int64_t>(threads / row_panels, 1, ceil_div(columns, kPanelColumns));
   const int64_t width = round_up(ceil_div(columns, column_parts), 16);
   const int64_t column_panels = ceil_div(columns, width);
   parallel_for(row_panels * column_panels, 1, [&](int64_t i) {
     const int64_t row = i / column_panels * height;
     const int64_t column = i % column_panels * width;
-    run_panel<T>(panel_of(op, row, std::min(height, rows - row), column, std::min(width, columns - column)));
+    run_panel<Factor>(panel_of(op, row, std::min(height, rows - row), column, std::min(width, columns - column)));
   });
 }
 
 /// One matrix of the batch; b is made plain, some columns at a time.
-template <class T>
+template <class Factor>
 void run_matrix(const Panel& op) {
   const auto [rows, columns] = op.c.shape;
   const int64_t inner = op.a.shape[1];
-  const bool repays = rows >= kTransposeRows || std::is_same_v<T, double>;
-  if (inner == 0 || (is_plain<T>(op.b) && (is_row_major(op.b) || !repays))) return run_panels<T>(op);
+  const bool needs_rows = std::is_same_v<Factor, double> || (std::is_same_v<Factor, float> && rows >= kTransposeRows);
+  if (inner == 0 || (is_plain<Factor>(op.b) && (is_row_major(op.b) || !needs_rows))) return run_panels<Factor>(op);
 
   const int64_t width = std::min(columns, round_up(ceil_div(kPackedElements, inner), kPanelColumns));
-  T* const memory = workspace<T, 4>(inner * width);
+  Factor* const memory = workspace<Factor, 4>(inner * width);
   for (int64_t column = 0; column < columns; column += width) {
     Panel part = panel_of(op, 0, rows, column, std::min(width, columns - column));
     part.b = pack(part.b, memory);
-    run_panels<T>(part);
+    run_panels<Factor>(part);
   }
 }
 
@@ -92,18 +103,18 @@ Matrix matrix_of(const View& x, int64_t i) {
   return {address_of(x.data, x.dtype, i * x.strides[0]), x.dtype, {rows, columns}, {x.strides[1], x.strides[2]}};
 }
 
-template <class T>
+template <class Factor>
 void run(const MatMul& op) {
   const int64_t batches = op.c.shape[0];
   const auto run_one = [&](int64_t i) {
-    run_matrix<T>({.a = matrix_of<In<2>>(op.a, i),
-                   .b = matrix_of<In<2>>(op.b, i),
-                   .bias = op.bias,
-                   .add = matrix_of<In<2>>(op.add, i),
-                   .activation = op.activation,
-                   .pre_activation = matrix_of<Out<2>>(op.pre_activation, i),
-                   .c = matrix_of<Out<2>>(op.c, i),
-                   .beta = op.beta});
+    run_matrix<Factor>({.a = matrix_of<In<2>>(op.a, i),
+                        .b = matrix_of<In<2>>(op.b, i),
+                        .bias = op.bias,
+                        .add = matrix_of<In<2>>(op.add, i),
+                        .activation = op.activation,
+                        .pre_activation = matrix_of<Out<2>>(op.pre_activation, i),
+                        .c = matrix_of<Out<2>>(op.c, i),
+                        .beta = op.beta});
   };
   // With a matrix for every thread each works on its own; otherwise all work on one after the other.
   if (batches >= omp_get_max_threads()) return parallel_for(batches, 1, run_one);
@@ -114,7 +125,10 @@ void run(const MatMul& op) {
 
 void MatMul::operator()(Cpu) const {
   if (c.numel() == 0) return;
-  select_compute([&]<class T>() { run<T>(merged(*this)); }, a.dtype);
+  const MatMul op = merged(*this);
+  if (a.dtype == DType::f64) run<double>(op);
+  else if (a.dtype == DType::bf16 && has_bf16_products()) run<BFloat16>(op);
+  else run<float>(op);
 }
 
 }  // namespace tessera

@@ -46,69 +46,77 @@ bool start(const Panel& panel, const Out<2>& sum) {
   return true;
 }
 
-/// c = activation(p) + add + beta·c, for the p that was rounded to c's dtype.
+/// y = activation(x) for n elements.
 template <class T>
-void finish(const Panel& panel, const In<2>& p) {
-  const Out<2>& c = panel.c;
-  const auto [rows, columns] = c.shape;
-  T* const buffer = workspace<T, 0>(3 * columns);
-  T* const other = buffer + 2 * columns;
-  for (int64_t i = 0; i < rows; ++i) {
-    const T* from = load_run(p, i * p.strides[0], columns, buffer);
-    T* to = panel.beta == 0 ? target_run(c, i * c.strides[0], buffer + columns) : buffer + columns;
-    if (panel.activation == Activation::gelu_tanh) {
+void activate(Activation activation, const T* x, T* y, int64_t n) {
+  if (activation == Activation::gelu_tanh) {
 #pragma omp simd
-      for (int64_t j = 0; j < columns; ++j) to[j] = gelu_tanh(from[j]);
-    } else {
+    for (int64_t i = 0; i < n; ++i) y[i] = gelu_tanh(x[i]);
+  } else {
 #pragma omp simd
-      for (int64_t j = 0; j < columns; ++j) to[j] = gelu_exact(from[j]);
-    }
-    if (panel.add) add_to(to, load_run(panel.add, i * panel.add.strides[0], columns, other), T{1}, columns);
-    if (panel.beta != 0) {
-      const T* old = load_run(read_only(c), i * c.strides[0], columns, other);
-      add_to(to, old, static_cast<T>(panel.beta), columns);
-      convert_out(to, columns, address_of(c.data, c.dtype, i * c.strides[0]), c.dtype, 1);
-    } else {
-      store_run(to, c, i * c.strides[0], columns);
-    }
+    for (int64_t i = 0; i < n; ++i) y[i] = gelu_exact(x[i]);
   }
 }
 
-/// sum += a·b if it was started, else sum = a·b.
+/// c = activation(p) + add + beta·c, for the p that was rounded to c's dtype; row `i` of it.
 template <class T>
+void finish_row(const Panel& panel, const In<2>& p, int64_t i, T* buffer) {
+  const Out<2>& c = panel.c;
+  const int64_t columns = c.shape[1];
+  const int64_t offset = i * c.strides[0];
+  T* const other = buffer + columns;
+  T* const to = panel.beta == 0 ? target_run(c, offset, buffer) : buffer;
+  activate(panel.activation, load_run(p, i * p.strides[0], columns, other), to, columns);
+  if (panel.add) add_to(to, load_run(panel.add, i * panel.add.strides[0], columns, other), T{1}, columns);
+  if (panel.beta == 0) return store_run(to, c, offset, columns);
+  add_to(to, load_run(read_only(c), offset, columns, other), static_cast<T>(panel.beta), columns);
+  convert_out(to, columns, address_of(c.data, c.dtype, offset), c.dtype, 1);
+}
+
+/// sum += a·b if it was started, else sum = a·b.
+template <class Factor>
 void multiply(const Panel& panel, const Out<2>& sum, bool started) {
-  if (panel.a.shape[1] > 0) {
-    const Product product{.a = panel.a, .b = panel.b, .c = sum, .accumulate = started};
-    if constexpr (std::is_same_v<T, double>) multiply_f64(product);
-    else multiply_f32(product);
-  } else if (!started) {
-    for (int64_t i = 0; i < sum.shape[0]; ++i) std::fill_n(sum.as<T>() + i * sum.strides[0], sum.shape[1], T{0});
+  const auto [rows, columns] = sum.shape;
+  if (panel.a.shape[1] == 0) {
+    for (int64_t i = 0; i < rows && !started; ++i)
+      Fill{.y = {address_of(sum.data, sum.dtype, i * sum.strides[0]), sum.dtype, {columns}, {1}}, .value = 0}(Cpu{});
+    return;
   }
+  const Product product{.a = panel.a, .b = panel.b, .c = sum, .accumulate = started};
+  if constexpr (std::is_same_v<Factor, double>) multiply_f64(product);
+  else if constexpr (std::is_same_v<Factor, float>) multiply_f32(product);
+  else multiply_bf16(product);
+}
+
+/// True where nothing is added to the product before it is rounded.
+bool is_bare(const Panel& panel) {
+  return !panel.bias && (panel.activation != Activation::none || (!panel.add && panel.beta == 0));
 }
 
 }  // namespace
 
-template <class T>
+template <class Factor>
 bool is_plain(const In<2>& x) {
-  if (x.dtype != dtype_of<T>()) return false;
+  if (x.dtype != dtype_of<Factor>()) return false;
   const bool rows = is_row_major(x) && (x.shape[0] == 1 || x.strides[0] >= x.shape[1]);
   const bool columns = is_row_major(transposed(x)) && (x.shape[1] == 1 || x.strides[1] >= x.shape[0]);
   return rows || columns;
 }
 
-template <class T>
-In<2> pack(const In<2>& x, T* memory) {
+template <class Factor>
+In<2> pack(const In<2>& x, Factor* memory) {
   const auto [rows, columns] = x.shape;
   Copy{.x = {x.data, x.dtype, {1, 1, 1, rows, columns}, {0, 0, 0, x.strides[0], x.strides[1]}},
-       .y = {memory, dtype_of<T>(), {1, 1, 1, rows, columns}, {0, 0, 0, columns, 1}}}(Cpu{});
-  return {memory, dtype_of<T>(), {rows, columns}, {columns, 1}};
+       .y = {memory, dtype_of<Factor>(), {1, 1, 1, rows, columns}, {0, 0, 0, columns, 1}}}(Cpu{});
+  return {memory, dtype_of<Factor>(), {rows, columns}, {columns, 1}};
 }
 
-template <class T>
+template <class Factor>
 void run_panel(Panel panel) {
+  using T = AccumulateType<dtype_of<Factor>()>;
   const auto [rows, columns] = panel.c.shape;
-  if (!is_plain<T>(panel.a)) {
-    T* const memory = workspace<T, 1>(panel.a.numel());
+  if (!is_plain<Factor>(panel.a)) {
+    Factor* const memory = workspace<Factor, 1>(panel.a.numel());
     const bool turned = !is_row_major(panel.a);
     panel.a = turned ? transposed(pack(transposed(panel.a), memory)) : pack(panel.a, memory);
   }
@@ -117,22 +125,25 @@ void run_panel(Panel panel) {
   if (activated && panel.beta != 0 && !panel.pre_activation)  // c is still needed
     p = {workspace<T, 2>(rows * columns), panel.c.dtype, {rows, columns}, {columns, 1}};
 
-  const bool direct = p.dtype == dtype_of<T>();
+  const bool direct = p.dtype == dtype_of<T>() || (p.dtype == dtype_of<Factor>() && is_bare(panel));
   T* const memory = direct ? nullptr : workspace<T, 3>(rows * columns);
   const Out<2> sum = direct ? p : Out<2>{memory, dtype_of<T>(), {rows, columns}, {columns, 1}};
-  multiply<T>(panel, sum, start<T>(panel, sum));
-  if (!direct) {
-    for (int64_t i = 0; i < rows; ++i)
-      convert_out(memory + i * columns, columns, address_of(p.data, p.dtype, i * p.strides[0]), p.dtype, 1);
+  multiply<Factor>(panel, sum, start<T>(panel, sum));
+  T* const buffer = workspace<T, 0>(2 * columns);
+  for (int64_t i = 0; i < rows && (!direct || activated); ++i) {
+    if (!direct) convert_out(memory + i * columns, columns, address_of(p.data, p.dtype, i * p.strides[0]), p.dtype, 1);
+    if (activated) finish_row(panel, read_only(p), i, buffer);
   }
-  if (activated) finish<T>(panel, read_only(p));
 }
 
 template bool is_plain<float>(const In<2>&);
 template bool is_plain<double>(const In<2>&);
+template bool is_plain<BFloat16>(const In<2>&);
 template In<2> pack(const In<2>&, float*);
 template In<2> pack(const In<2>&, double*);
+template In<2> pack(const In<2>&, BFloat16*);
 template void run_panel<float>(Panel);
 template void run_panel<double>(Panel);
+template void run_panel<BFloat16>(Panel);
 
 }  // namespace tessera

@@ -21,17 +21,18 @@ struct Panel {
   float beta;
 };
 
-/// Computes one panel on the calling thread, in T (float or double); b is plain (`is_plain`).
-template <class T>
+/// Computes one panel on the calling thread. Factors are multiplied as `Factor`: float, double, or BFloat16 where the
+/// library has such products; b is plain in it.
+template <class Factor>
 void run_panel(Panel panel);
 
-/// True where a product reads x as it is: it holds T, one stride is 1, and rows or columns do not overlap.
-template <class T>
+/// True where a product reads x as it is: it holds `Factor`, one stride is 1, and rows or columns do not overlap.
+template <class Factor>
 bool is_plain(const In<2>& x);
 
-/// x as a row-major matrix of T in `memory`; in parallel where that is allowed.
-template <class T>
-In<2> pack(const In<2>& x, T* memory);
+/// x as a row-major matrix of `Factor` in `memory`; in parallel where that is allowed.
+template <class Factor>
+In<2> pack(const In<2>& x, Factor* memory);
 
 /// `count` rows of x from `begin` on.
 template <class View>

@@ -18,6 +18,12 @@ struct Product {
 /// All f32: by the library the program was built with (oneDNN, else OpenBLAS).
 void multiply_f32(const Product& product);
 
+/// True where the processor multiplies bf16 itself and the library knows how.
+bool has_bf16_products();
+
+/// a and b bf16, c f32 or bf16; only where `has_bf16_products`.
+void multiply_bf16(const Product& product);
+
 /// All f64: a plain vectorised loop, for gradient checks and golden tests. b has unit stride in N.
 void multiply_f64(const Product& product);
 

@@ -1,6 +1,7 @@
 // Matrix products by OpenBLAS, where oneDNN is absent.
 #include <cblas.h>
 
+#include "kernels/common/error.h"
 #include "kernels/matmul/product.h"
 
 namespace tessera {
@@ -13,5 +14,9 @@ void multiply_f32(const Product& product) {
               static_cast<blasint>(leading_dimension(b)), accumulate ? 1.0f : 0.0f, c.as<float>(),
               static_cast<blasint>(std::max(c.strides[0], c.shape[1])));
 }
+
+bool has_bf16_products() { return false; }
+
+void multiply_bf16(const Product& product) { expect(false, "matmul: OpenBLAS has no products of {}", product.a.dtype); }
 
 }  // namespace tessera
