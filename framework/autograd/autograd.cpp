@@ -10,9 +10,13 @@ Pass Pass::recording(const Options& options) { return Pass({options, std::make_s
 
 Pass Pass::inference(KvCache* cache) { return Pass({{.training = false, .cache = cache}, nullptr}); }
 
-Pass Pass::with_new_tape() const { return Pass({state_->options, std::make_shared<Graph>()}); }
+Pass Pass::with_new_tape() const { return Pass({state_->options, std::make_shared<Graph>(), state_->observer}); }
 
-Pass Pass::without_tape() const { return Pass({state_->options, nullptr}); }
+Pass Pass::without_tape() const { return Pass({state_->options, nullptr, state_->observer}); }
+
+Pass Pass::with_observer(Observer observer) const {
+  return Pass({state_->options, state_->graph, std::move(observer)});
+}
 
 bool Pass::is_recording() const { return state_ != nullptr && state_->graph != nullptr; }
 
@@ -77,6 +81,10 @@ Pass common_pass(const char* op, std::span<const Variable* const> inputs) {
     pass = input->pass();
   }
   return pass;
+}
+
+void observe(const Pass& pass, const char* op, std::span<const Variable* const> inputs, std::span<const Tensor> outputs) {
+  if (pass && pass.observer()) pass.observer()(op, inputs, outputs);
 }
 
 bool must_record(const Pass& pass, std::span<const Variable* const> inputs) {

@@ -21,6 +21,8 @@ Pass common_pass(const char* op, std::span<const Variable* const> inputs);
 /// A node for `outputs`, and the variables that stand for them.
 std::vector<Variable> record(const char* op, std::span<const Tensor> outputs, const Pass& pass,
                              std::span<const Variable* const> inputs, Graph::Backward backward);
+/// Shows the op to the pass's observer, if it has one.
+void observe(const Pass& pass, const char* op, std::span<const Variable* const> inputs, std::span<const Tensor> outputs);
 /// True when a node for these inputs must be kept.
 bool must_record(const Pass& pass, std::span<const Variable* const> inputs);
 }  // namespace detail
@@ -32,6 +34,7 @@ std::array<Variable, N> record_all(const char* op, const std::array<Tensor, N>& 
                                    const Inputs&... inputs) {
   const std::array<const Variable*, sizeof...(Inputs)> all{&inputs...};
   const Pass pass = detail::common_pass(op, all);
+  detail::observe(pass, op, all, outputs);
   std::array<Variable, N> variables;
   if (!detail::must_record(pass, all)) {
     for (size_t i = 0; i < N; ++i) variables[i] = Variable(outputs[i], pass, nullptr);

@@ -54,8 +54,8 @@ void Graph::run(Node& node) {
   if (!arrived) return;
   std::vector<GradientSlot> slots;
   for (const SlotPtr& input : node.inputs) slots.emplace_back(input);
-  if (observer_) observer_(node, gradients);
   node.backward(gradients, slots);
+  if (observer_) observer_(node);
 }
 
 void Graph::release_inputs(const Node& node) {

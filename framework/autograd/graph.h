@@ -32,8 +32,8 @@ class Graph {
 
   void on_gradient_ready(std::function<void(ParameterState&)> hook) { on_ready_ = std::move(hook); }
 
-  /// Sees each node and the gradients of its outputs right before it runs: for tracing and for finding a NaN.
-  using Observer = std::function<void(const Node& node, std::span<const Tensor> gradients)>;
+  /// Sees each node right after it ran backwards; its inputs' slots hold what it contributed to.
+  using Observer = std::function<void(const Node& node)>;
   void observe_backward(Observer observer) { observer_ = std::move(observer); }
 
   size_t size() const { return nodes_.size(); }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "framework/parameters/parameter.h"
 
@@ -48,6 +49,13 @@ class Pass {
   /// An activation whose gradient can be read after backward().
   Variable leaf(Tensor value) const;
 
+  /// Sees every op's name, inputs and outputs as they are computed: for tracing and for finding a NaN.
+  using Observer = std::function<void(const char* op, std::span<const Variable* const> inputs,
+                                      std::span<const Tensor> outputs)>;
+  /// The same pass with an observer.
+  Pass with_observer(Observer observer) const;
+  const Observer& observer() const { return state_->observer; }
+
   /// Called during backward() with each parameter right after its last contribution of this pass.
   void on_gradient_ready(std::function<void(ParameterState&)> hook) const;
 
@@ -58,6 +66,7 @@ class Pass {
   struct State {
     Options options;
     std::shared_ptr<Graph> graph;  ///< null: not recorded
+    Observer observer = {};
   };
   explicit Pass(State state) : state_(std::make_shared<const State>(std::move(state))) {}
 

@@ -1,0 +1,49 @@
+// Finds where the first NaN or infinity of a pass came from: forward or backward, which op, which layer.
+//
+//     Autopsy autopsy;
+//     Pass pass = autopsy.watch(Pass::recording({…}));
+//     backward(model.loss(pass.input(ids), targets), scale);
+//     if (autopsy.finding()) print(autopsy.finding()->describe());
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "framework/autograd/autograd.h"
+
+namespace tessera {
+
+/// The first tensor that went bad.
+struct Finding {
+  std::string phase;           ///< "forward" or "backward"
+  std::string op;              ///< that computed it
+  std::string layer;           ///< whose parameters the op used, or the last such layer before it
+  Shape shape;                 ///< of the tensor
+  int64_t bad = 0;             ///< elements that are not finite
+  double largest_finite = 0;   ///< largest magnitude among the others
+
+  /// One sentence.
+  std::string describe() const;
+};
+
+class Autopsy {
+ public:
+  Autopsy() : record_(std::make_shared<Record>()) {}
+
+  /// The pass, with every value and every gradient looked at. Slow: each tensor is copied to the host.
+  Pass watch(const Pass& pass);
+
+  const std::optional<Finding>& finding() const { return record_->finding; }
+
+ private:
+  struct Record {
+    std::string layer = "the input";
+    std::optional<Finding> finding;
+  };
+  static void look_at(Record& record, const char* phase, const char* op, const Tensor& tensor);
+
+  std::shared_ptr<Record> record_;
+};
+
+}  // namespace tessera
