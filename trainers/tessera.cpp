@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "trainers/autopsy_bundle.h"
 #include "trainers/command_line.h"
 #include "trainers/commands.h"
 
@@ -14,6 +15,7 @@ constexpr tessera::Command kCommands[] = {
     {"verify-resume", "CONFIG [--key=value ...]", "compare N + N resumed iterations with 2N, bit for bit",
      tessera::run_verify_resume},
     {"sample", "RUN [--key=value ...]", "continue a prompt with the model of a run folder", tessera::run_sample},
+    {"replay", "BUNDLE", "run a non-finite step again and name what went wrong first", tessera::run_replay},
     {"eval", "RUN [--key=value ...]", "print the losses of the model of a run folder", tessera::run_eval},
     {"config", "[CONFIG] [--key=value ...]", "print the settings that a run would use", tessera::run_config},
 };

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <csignal>
 
 #include "framework/io/atomic_file.h"
 #include "framework/machine.h"
+#include "trainers/autopsy_bundle.h"
 #include "trainers/config/describe.h"
 #include "trainers/human.h"
 #include "trainers/loss_plot.h"
@@ -94,7 +96,9 @@ void TrainRun::print_header() {
 int TrainRun::run() {
   install_signal_handlers();
   while (trainer_.iteration() < config().max_iters) {
+    const float scale = trainer_.state().scale;
     StepReport now = timed_step();
+    if (trainer_.state().apply == 0) look_into_skipped_step(scale);
     const int64_t step = now.step;
     const bool last = step == config().max_iters;
     const bool evaluated = last || step % config().eval_interval == 0;
@@ -116,6 +120,20 @@ StepReport TrainRun::timed_step() {
   now.tokens_per_second = watch_.rate();
   now.peak_share = now.tokens_per_second * flops_per_token(trainer_.model()) / peak_flops_;
   return now;
+}
+
+// A float16 scale that is still looking for its value overflows now and then: that is one line, not an illness.
+void TrainRun::look_into_skipped_step(float scale) {
+  const StepState& state = trainer_.state();
+  const bool calibration = std::isfinite(state.loss) && state.scale < scale;
+  if (calibration) {
+    progress_->line(fmt::format("step {} skipped: the loss scale {:g} was too large, now {:g}", state.iteration, scale,
+                                state.scale));
+  }
+  if (config().autopsy || (!calibration && !examined_)) {
+    examined_ = true;
+    progress_->line(write_autopsy(trainer_, folder_, effective_config(loaded_), scale));
+  }
 }
 
 void TrainRun::report(StepReport& now, bool evaluated) {

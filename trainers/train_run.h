@@ -28,6 +28,7 @@ class TrainRun {
   void print_header();
   StepReport timed_step();
   void report(StepReport& report, bool evaluated);
+  void look_into_skipped_step(float scale);
   void save();
   void finish();
   int stop_for_signal(int signal);
@@ -46,6 +47,7 @@ class TrainRun {
   std::optional<MetricsWriter> metrics_;
   std::optional<TensorBoardWriter> tensorboard_;
   std::optional<Progress> progress_;
+  bool examined_ = false;  // one autopsy per run, unless more are asked for
 };
 
 }  // namespace tessera

@@ -63,6 +63,7 @@ struct Config {
   ResidualDtype residual_dtype = ResidualDtype::float32;
   std::string loss_scale = "dynamic";
   int64_t max_skipped_steps = 20;
+  bool autopsy = false;
   bool recompute = false;
   int64_t seed = 1337;
 

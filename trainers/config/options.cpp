@@ -156,6 +156,9 @@ OptionSection machine_options() {
           integer("max_skipped_steps", &C::max_skipped_steps, {1},
                   "stop after this many steps in a row whose gradients were not finite")
               .also({"max_consecutive_skips"}),
+          flag("autopsy", &C::autopsy,
+               "examine every step that is skipped, also those by which a dynamic loss scale finds its value")
+              .also({"detect_anomaly"}),
           flag("recompute", &C::recompute,
                "compute each block again in the backward pass instead of keeping it: slower, smaller")
               .also({"gradient_checkpointing", "activation_checkpointing", "checkpoint_activations"}),

@@ -1,0 +1,125 @@
+#include "trainers/autopsy_bundle.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "framework/io/atomic_file.h"
+#include "framework/io/safetensors.h"
+#include "trainers/config/load.h"
+#include "trainers/trainer.h"
+#include "trainers/usage_error.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// Enough room to name the tensors of a batch.
+std::string key(const char* what, size_t i) { return fmt::format("{}.{}", what, i); }
+
+void write_batches(const fs::path& path, std::span<const MicroStep> micro_steps, int64_t block_size) {
+  std::vector<SafetensorsEntry> entries;
+  for (size_t i = 0; i < micro_steps.size(); ++i) {
+    const Batch& batch = micro_steps[i].batch;
+    const std::vector<int64_t> shape{batch.rows, block_size};
+    const auto bytes = [](const std::vector<int32_t>& ids) { return std::as_bytes(std::span(ids)); };
+    entries.push_back({.name = key("ids", i), .dtype = DType::i32, .shape = shape, .bytes = bytes(batch.ids)});
+    entries.push_back({.name = key("targets", i), .dtype = DType::i32, .shape = shape, .bytes = bytes(batch.targets)});
+  }
+  write_safetensors(path, entries);
+}
+
+std::vector<int32_t> read_ids(const SafetensorsFile& file, const std::string& name) {
+  const SafetensorsEntry* entry = file.find(name);
+  expect(entry != nullptr && entry->dtype == DType::i32, "replay {}: it has no token ids '{}'", file.path().string(), name);
+  std::vector<int32_t> ids(static_cast<size_t>(entry->elements()));
+  std::memcpy(ids.data(), entry->bytes.data(), entry->bytes.size());
+  return ids;
+}
+
+json read_json(const fs::path& path) {
+  std::ifstream file(path);
+  expect(file.good(), "replay: {} cannot be read; name the folder that a training wrote", path.string());
+  return json::parse(file);
+}
+
+}  // namespace
+
+std::optional<Finding> examine(const LanguageModel& model, const ParameterArena& arena,
+                               std::span<const MicroStep> micro_steps, Pass::Options options, float scale, double tokens) {
+  Autopsy autopsy;
+  const Device device = arena.weights().device();
+  arena.begin_window();
+  for (const MicroStep& micro_step : micro_steps) {
+    const Batch& batch = micro_step.batch;
+    const Shape shape{batch.rows, static_cast<int64_t>(batch.ids.size()) / batch.rows};
+    options.first_sample = micro_step.first_sample;
+    const Pass pass = autopsy.watch(Pass::recording(options));
+    const Variable ids = pass.input(Tensor::from(batch.ids, shape, device));
+    backward(model.loss(ids, Tensor::from(batch.targets, shape, device), tokens), scale);
+    if (autopsy.finding()) break;
+  }
+  return autopsy.finding();
+}
+
+std::string write_autopsy(const Trainer& trainer, const fs::path& run_folder, const std::string& config_text, float scale) {
+  const int64_t iteration = trainer.iteration() - 1;  // as the pass and the data count
+  std::vector<MicroStep> micro_steps;
+  for (const Rows rows : trainer.data().micro_batches(iteration)) {
+    micro_steps.push_back({trainer.data().training_batch(rows), rows.begin});
+  }
+  const double tokens = trainer.data().counted_tokens(iteration);
+  const Pass::Options pass{.iteration = iteration, .seed = static_cast<uint64_t>(trainer.config().seed)};
+  const std::optional<Finding> finding = examine(trainer.model(), trainer.arena(), micro_steps, pass, scale, tokens);
+
+  const fs::path folder = run_folder / fmt::format("autopsy_{:08}", trainer.iteration());
+  fs::create_directories(folder);
+  trainer.save(CheckpointStore(folder, 1));
+  write_batches(folder / "batch.safetensors", micro_steps, trainer.config().block_size);
+  write_file(folder / "config.cfg", config_text);
+  std::vector<int64_t> first_samples;
+  for (const MicroStep& micro_step : micro_steps) first_samples.push_back(micro_step.first_sample);
+  write_file(folder / "autopsy.json", json{{"iteration", iteration},
+                                           {"scale", scale},
+                                           {"tokens", tokens},
+                                           {"first_samples", first_samples},
+                                           {"finding", finding ? finding->describe() : "nothing"}}
+                                              .dump(2) +
+                                          "\n");
+  return fmt::format("step {} was not finite: {}; replay it with: tessera replay {}", trainer.iteration(),
+                     finding ? finding->describe() : "but running it again showed nothing", folder.string());
+}
+
+int run_replay(std::span<const std::string> arguments) {
+  if (arguments.empty()) throw UsageError("replay: name the folder autopsy_… that a training wrote");
+  const fs::path folder = arguments[0];
+  const json notes = read_json(folder / "autopsy.json");
+  const std::vector<std::string> words{(folder / "config.cfg").string()};
+  const Config config = load_config(words).config;
+  const fs::path checkpoint = CheckpointStore(folder, 0).latest().value();
+  const auto tokenizer = Tokenizer::from_json(json::parse(load_state(checkpoint).text).at("tokenizer"));
+  LanguageModel model(model_options(config, tokenizer.vocab_size()));
+  const ParameterArena arena(model, arena_options(config, Device::parse(config.device)));
+  load_model(checkpoint, arena);
+
+  const SafetensorsFile batches = SafetensorsFile::open(folder / "batch.safetensors");
+  const auto first_samples = notes.at("first_samples").get<std::vector<int64_t>>();
+  std::vector<MicroStep> micro_steps;
+  for (size_t i = 0; i < first_samples.size(); ++i) {
+    Batch batch{.ids = read_ids(batches, key("ids", i)), .targets = read_ids(batches, key("targets", i))};
+    batch.rows = std::ssize(batch.ids) / config.block_size;
+    micro_steps.push_back({std::move(batch), first_samples[i]});
+  }
+  const std::optional<Finding> finding =
+      examine(model, arena, micro_steps,
+              {.iteration = notes.at("iteration"), .seed = static_cast<uint64_t>(config.seed)}, notes.at("scale"),
+              notes.at("tokens"));
+  fmt::print("{}\n", finding ? finding->describe() : "every value of this step is finite");
+  return 0;
+}
+
+}  // namespace tessera
