@@ -1,0 +1,181 @@
+#include "trainers/trainer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// A folder with a text that a small model learns quickly.
+class TrainerTest : public testing::Test {
+ protected:
+  TrainerTest() : folder_(fs::temp_directory_path() / ("tessera-trainer-test-" + std::to_string(getpid()))) {
+    fs::create_directories(folder_);
+    std::ofstream text(folder_ / "text.txt");
+    for (int i = 0; i < 400; ++i) text << "the quick brown fox jumps over the lazy dog " << i % 7 << ". ";
+  }
+  ~TrainerTest() override { fs::remove_all(folder_); }
+
+  Config config() const {
+    Config config;
+    config.data = (folder_ / "text.txt").string();
+    config.n_layer = 2;
+    config.n_head = 2;
+    config.n_embd = 32;
+    config.block_size = 32;
+    config.batch_size = 4;
+    config.gradient_accumulation_steps = 2;
+    config.max_iters = 40;
+    config.warmup_iters = 0;
+    config.learning_rate = 3e-3;
+    config.eval_iters = 4;
+    config.dropout = 0.1;
+    config.device = "cpu";
+    return config;
+  }
+
+  fs::path folder_;
+};
+
+std::vector<double> losses(Trainer& trainer, int steps) {
+  std::vector<double> all;
+  for (int i = 0; i < steps; ++i) all.push_back(trainer.step().train_loss);
+  return all;
+}
+
+std::vector<float> bits(const Trainer& trainer) {
+  std::vector<float> all = trainer.arena().weights().to_vector<float>();
+  for (const auto& [name, buffer] : trainer.optimizer_buffers()) {
+    for (const float value : buffer.to_vector<float>()) all.push_back(value);
+  }
+  return all;
+}
+
+TEST_F(TrainerTest, LearnsInEveryPrecision) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    SCOPED_TRACE(name_of(dtype));
+    Config settings = config();
+    settings.dtype = dtype;
+    Trainer trainer(settings);
+    StepReport first;
+    StepReport last;
+    trainer.evaluate(first);
+    losses(trainer, 40);
+    trainer.evaluate(last);
+    EXPECT_GT(*first.val_loss, 3);
+    EXPECT_LT(*last.val_loss, 2.3);
+  }
+}
+
+TEST_F(TrainerTest, LossesIn16BitStayNearThoseInFloat32) {
+  Config settings = config();
+  Trainer reference(settings);
+  const std::vector<double> expected = losses(reference, 30);
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    settings.dtype = dtype;
+    Trainer trainer(settings);
+    const std::vector<double> got = losses(trainer, 30);
+    EXPECT_NEAR(got.back(), expected.back(), 0.02) << name_of(dtype);
+    EXPECT_EQ(trainer.state().applied, 30);
+  }
+}
+
+// The scale doubles after two good steps here, so the save falls into a growth interval.
+TEST_F(TrainerTest, ResumesBitForBitInEveryPrecision) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    SCOPED_TRACE(name_of(dtype));
+    Config settings = config();
+    settings.dtype = dtype;
+    const CheckpointStore store(folder_ / std::string(name_of(dtype)), 0);
+    Trainer straight(settings);
+    losses(straight, 5);
+    straight.save(store);
+    const std::vector<double> expected = losses(straight, 5);
+    Trainer resumed(settings);
+    EXPECT_THAT(resumed.load(*store.latest()), IsEmpty());
+    EXPECT_EQ(losses(resumed, 5), expected);
+    EXPECT_EQ(bits(resumed), bits(straight));
+    EXPECT_EQ(resumed.state().growth_tracker, straight.state().growth_tracker);
+    EXPECT_EQ(resumed.state().scale, straight.state().scale);
+  }
+}
+
+TEST_F(TrainerTest, ACheckpointGoesOnInAnotherPrecisionWithANotice) {
+  const CheckpointStore store(folder_ / "run", 0);
+  Trainer first(config());
+  losses(first, 3);
+  first.save(store);
+  Config settings = config();
+  settings.dtype = DType::bf16;
+  Trainer second(settings);
+  EXPECT_THAT(second.load(*store.latest()), ElementsAre(HasSubstr("trained in float32; going on in bfloat16")));
+  EXPECT_EQ(second.step().step, 4);
+}
+
+TEST_F(TrainerTest, ACheckpointOfAnotherArchitectureIsRefusedBeforeAnythingChanges) {
+  const CheckpointStore store(folder_ / "run", 0);
+  Trainer small(config());
+  small.save(store);
+  for (int variant = 0; variant < 3; ++variant) {
+    Config settings = config();
+    if (variant == 0) settings.n_embd = 64;
+    if (variant == 1) settings.n_layer = 3;
+    if (variant == 2) settings.n_layer = 1;
+    Trainer other(settings);
+    const std::vector<float> before = bits(other);
+    try {
+      other.load(*store.latest());
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("architecture"));
+    }
+    EXPECT_EQ(bits(other), before);
+  }
+}
+
+TEST_F(TrainerTest, AccumulationEqualsALargeBatch) {
+  Config settings = config();
+  settings.dropout = 0;
+  Trainer accumulated(settings);
+  settings.batch_size = 8;
+  settings.gradient_accumulation_steps = 1;
+  Trainer whole(settings);
+  const std::vector<double> a = losses(accumulated, 5);
+  const std::vector<double> b = losses(whole, 5);
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4);
+}
+
+TEST_F(TrainerTest, RecomputeChangesMemoryAndNoBit) {
+  Config settings = config();
+  Trainer plain(settings);
+  settings.recompute = true;
+  Trainer recomputing(settings);
+  EXPECT_EQ(losses(plain, 5), losses(recomputing, 5));
+  EXPECT_EQ(bits(plain), bits(recomputing));
+}
+
+TEST_F(TrainerTest, CheckpointsAreKeptPrunedAndLinked) {
+  const fs::path run = folder_ / "run";
+  const CheckpointStore store(run, 2);
+  Trainer trainer(config());
+  for (int i = 0; i < 4; ++i) {
+    trainer.step();
+    trainer.save(store);
+  }
+  EXPECT_FALSE(fs::exists(run / "step_00000002"));
+  EXPECT_TRUE(fs::exists(run / "step_00000003" / "COMPLETE"));
+  EXPECT_EQ(fs::read_symlink(run / "latest"), "step_00000004");
+  fs::remove(run / "step_00000004" / "COMPLETE");
+  EXPECT_EQ(store.latest()->filename(), "step_00000003");
+}
+
+}  // namespace
+}  // namespace tessera
