@@ -16,7 +16,7 @@ namespace tessera {
 struct TokenSurvey {
   uint32_t largest = 0;       ///< the largest id
   int64_t first_beyond = -1;  ///< position of the first id ≥ the vocabulary size; -1 if there is none
-  uint64_t fingerprint = 0;   ///< a hash of the ids and their order, whatever their width
+  uint64_t fingerprint = 0;   ///< a hash of the ids, their order and parts, whatever their width
 };
 
 class TokenSource {
