@@ -8,6 +8,9 @@
 
 namespace tessera {
 
+/// Which part of the data.
+enum class Split { train, validation };
+
 /// The rows [begin, end).
 struct Rows {
   int64_t begin = 0, end = 0;

@@ -80,6 +80,7 @@ class SentencePieceModel final : public TokenizerModel {
     newline_ = processor_.PieceToId("\n");
   }
 
+  std::string_view kind() const override { return "sentencepiece"; }
   int64_t vocab_size() const override { return processor_.GetPieceSize(); }
   std::vector<int32_t> encode(std::string_view text, const TextPlace& place) const override {
     const size_t bad = find_malformed(text);

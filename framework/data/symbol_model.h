@@ -18,6 +18,7 @@ class SymbolModel final : public TokenizerModel {
   SymbolModel(const SymbolModel&) = delete;  // `tokens_` points into `symbols_`
   SymbolModel& operator=(const SymbolModel&) = delete;
 
+  std::string_view kind() const override { return kind_; }
   int64_t vocab_size() const override { return static_cast<int64_t>(symbols_.size()); }
   std::vector<int32_t> encode(std::string_view text, const TextPlace& place) const override;
   std::string decode(std::span<const int32_t> tokens) const override;

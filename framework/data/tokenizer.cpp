@@ -16,6 +16,7 @@ namespace {
 
 class ByteModel final : public TokenizerModel {
  public:
+  std::string_view kind() const override { return "byte"; }
   int64_t vocab_size() const override { return 256; }
   std::vector<int32_t> encode(std::string_view text, const TextPlace&) const override {
     std::vector<int32_t> tokens(text.size());
@@ -38,6 +39,7 @@ class IdModel final : public TokenizerModel {
  public:
   explicit IdModel(int64_t vocab_size) : vocab_size_(vocab_size) {}
 
+  std::string_view kind() const override { return "ids"; }
   int64_t vocab_size() const override { return vocab_size_; }
   std::vector<int32_t> encode(std::string_view text, const TextPlace& place) const override {
     std::vector<int32_t> tokens;

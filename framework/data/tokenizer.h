@@ -23,6 +23,7 @@ struct TextPlace {
 class TokenizerModel {
  public:
   virtual ~TokenizerModel() = default;
+  virtual std::string_view kind() const = 0;
   virtual int64_t vocab_size() const = 0;
   virtual std::vector<int32_t> encode(std::string_view text, const TextPlace& place) const = 0;
   virtual std::string decode(std::span<const int32_t> tokens) const = 0;
@@ -51,6 +52,8 @@ class Tokenizer {
   nlohmann::json to_json() const;
   static Tokenizer from_json(const nlohmann::json& json);
 
+  /// "char", "byte", "ids", "symbols" or "sentencepiece".
+  std::string_view kind() const { return model_->kind(); }
   int64_t vocab_size() const { return model_->vocab_size(); }
   /// For people: "65 characters", "256 bytes"…
   std::string describe() const { return model_->describe(); }

@@ -80,6 +80,7 @@ TEST(Tokenizer, SurvivesJson) {
        {built("char", "héllo \"wörld\"\n"), built("byte", ""), Tokenizer::ids(7), Tokenizer::symbols({"a", "bc"})}) {
     const Tokenizer again = reloaded(tokenizer);
     EXPECT_EQ(again.to_json(), tokenizer.to_json());
+    EXPECT_EQ(again.kind(), tokenizer.kind());
     EXPECT_EQ(again.vocab_size(), tokenizer.vocab_size());
     EXPECT_EQ(again.decode(std::array{0, 1}), tokenizer.decode(std::array{0, 1}));
   }
