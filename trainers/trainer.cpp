@@ -12,6 +12,7 @@ DataSet open_data(const Config& config) {
   return DataSet::open({.source = config.data,
                         .tokenizer = config.tokenizer,
                         .block_size = config.block_size,
+                        .vocab_size = config.vocab_size,
                         .batch_size = config.batch_size,
                         .gradient_accumulation_steps = config.gradient_accumulation_steps,
                         .seed = static_cast<uint64_t>(config.seed)});
