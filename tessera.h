@@ -1,6 +1,8 @@
 // Everything, in one include: the header of programs that use the installed package. `scripts/format` keeps the list.
 #pragma once
 
+#include "framework/amp/autopsy.h"
+#include "framework/amp/grad_scaler.h"
 #include "framework/autograd/autograd.h"
 #include "framework/autograd/gradcheck.h"
 #include "framework/autograd/gradient_slot.h"
@@ -30,6 +32,7 @@
 #include "framework/ops/broadcast.h"
 #include "framework/ops/status_flag.h"
 #include "framework/optim/adamw.h"
+#include "framework/optim/optimizer.h"
 #include "framework/optim/sgd.h"
 #include "framework/optim/step_control.h"
 #include "framework/parameters/arena.h"
@@ -51,6 +54,7 @@
 #include "modules/sequential.h"
 #include "modules/transformer_block.h"
 
+#include "trainers/autopsy_bundle.h"
 #include "trainers/command_line.h"
 #include "trainers/commands.h"
 #include "trainers/config/config.h"
