@@ -7,10 +7,12 @@
 namespace tessera {
 namespace {
 
-// GPT-2's initialisation: residual projections start smaller, so that the stream's variance does not grow with depth.
+// GPT-2's initialisation, 0.02 at its width of 768, keeps the size of activations at any width. Residual projections start
+// smaller, so that the stream's variance does not grow with depth.
 TransformerBlock::Options block_options(const LanguageModel::Options& options) {
-  const Init init = Init::normal(0.02);
-  const Init output_init = Init::normal(0.02 / std::sqrt(2.0 * static_cast<double>(options.n_layer)));
+  const double deviation = 0.02 * std::sqrt(768.0 / static_cast<double>(options.n_embd));
+  const Init init = Init::normal(deviation);
+  const Init output_init = Init::normal(deviation / std::sqrt(2.0 * static_cast<double>(options.n_layer)));
   return {.attention = {.dim = options.n_embd,
                         .heads = options.n_head,
                         .dim_head = options.n_embd / options.n_head,
