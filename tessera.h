@@ -43,7 +43,6 @@
 #include "framework/tensor/random.h"
 #include "framework/tensor/shape.h"
 #include "framework/tensor/tensor.h"
-
 #include "modules/embedding.h"
 #include "modules/feed_forward.h"
 #include "modules/flash_attention_two.h"
@@ -53,7 +52,6 @@
 #include "modules/norms.h"
 #include "modules/sequential.h"
 #include "modules/transformer_block.h"
-
 #include "trainers/autopsy_bundle.h"
 #include "trainers/command_line.h"
 #include "trainers/commands.h"

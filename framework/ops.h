@@ -1,6 +1,7 @@
-// The menu: every differentiable op, one sentence each. `Variable` arguments may be activations, parameters or constants;
-// a weight is used in the dtype of the activation it meets. Shapes: B batch, N sequence, C width, V vocabulary, H heads,
-// D head size; […] any leading axes. A shape, dtype or device that does not fit throws `Error` before anything runs.
+// The menu: every differentiable op, one sentence each. `Variable` arguments may be activations, parameters or
+// constants; a weight is used in the dtype of the activation it meets. Shapes: B batch, N sequence, C width, V
+// vocabulary, H heads, D head size; […] any leading axes. A shape, dtype or device that does not fit throws `Error`
+// before anything runs.
 #pragma once
 
 #include <optional>
@@ -21,7 +22,8 @@ struct LinearOptions {
   Variable residual = {};                    ///< [..., N], added to the result, which takes its dtype
 };
 /// activation(x·Wᵀ + b) + residual for x [..., C], W [N, C], b [N] or absent → [..., N].
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {}, const LinearOptions& options = {});
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {},
+                const LinearOptions& options = {});
 /// x·[W1; W2]ᵀ + [b1; b2] for W1 [N1, C], W2 [N2, C] → [..., N1 + N2]; one product where W1 and W2 are neighbours.
 Variable joint_linear(const Variable& x, const Variable& weight1, const Variable& weight2, const Variable& bias1 = {},
                       const Variable& bias2 = {});
@@ -66,14 +68,14 @@ std::array<Variable, 2> add_rms_norm(const Variable& x, const Variable& residual
 // ── Tokens ──
 
 struct EmbeddingOptions {
-  Variable positions = {};          ///< [P, C], row `position_start + n` is added to token n of each sequence
+  Variable positions = {};  ///< [P, C], row `position_start + n` is added to token n of each sequence
   int64_t position_start = 0;
   std::optional<DType> dtype = {};  ///< of the result; default: that of the table
 };
 /// Rows of `table` [V, C] selected by ids i32 [B, N] → [B, N, C].
 Variable embedding(const Variable& table, const Variable& ids, const EmbeddingOptions& options = {});
 struct RotaryOptions {
-  int64_t start = 0;     ///< position of the first token
+  int64_t start = 0;  ///< position of the first token
   double base = 10000;
 };
 /// Rotates x [B, N, H, D] by position (RoFormer; halves paired as in Llama).
@@ -82,8 +84,8 @@ struct CrossEntropyOptions {
   int32_t ignore_index = -1;
   double denominator = 0;  ///< the loss is the sum over tokens divided by this; 0: the number of tokens that count
 };
-/// Softmax cross-entropy of logits [..., V] against targets i32 [...] → scalar. Reuses the memory of the logits for their
-/// gradient if nobody else holds them.
+/// Softmax cross-entropy of logits [..., V] against targets i32 [...] → scalar. Reuses the memory of the logits for
+/// their gradient if nobody else holds them.
 Variable cross_entropy(const Variable& logits, const Tensor& targets, const CrossEntropyOptions& options = {});
 
 // ── Attention ──
@@ -94,17 +96,17 @@ struct FlashAttentionOptions {
   int64_t window = 0;        ///< a query sees keys less than `window` positions away; 0: no limit
   double softcap = 0;        ///< scores s become softcap·tanh(s/softcap); 0: off
   Tensor alibi_slopes = {};  ///< f32 [H]; scores lose slope·distance; undefined: off
-  Tensor mask = {};          ///< true = attend: [B, M] for keys, else four axes, each 1 or full of [B, H, N, M]; boolean,
-                             ///< or numeric with only zeros and ones
-  Tensor q_segments = {};    ///< i32 [B, N]: queries see only keys of their own segment
-  Tensor k_segments = {};    ///< i32 [B, M]; undefined: q_segments
-  double dropout = 0;        ///< of the softmax weights, in a training pass
-  Site site = {};            ///< keys the dropout
+  Tensor mask = {};        ///< true = attend: [B, M] for keys, else four axes, each 1 or full of [B, H, N, M]; boolean,
+                           ///< or numeric with only zeros and ones
+  Tensor q_segments = {};  ///< i32 [B, N]: queries see only keys of their own segment
+  Tensor k_segments = {};  ///< i32 [B, M]; undefined: q_segments
+  double dropout = 0;      ///< of the softmax weights, in a training pass
+  Site site = {};          ///< keys the dropout
   int64_t q_bucket_size = 512;   ///< upper bound of the query tile
   int64_t k_bucket_size = 1024;  ///< upper bound of the key tile
 };
-/// softmax(q·kᵀ·scale)·v, tile by tile, for q [B, N, H, D], k and v [B, M, KvH, D] → [B, N, H, D]. KvH divides H; D ≤ 256.
-/// Rows that see nothing give 0.
+/// softmax(q·kᵀ·scale)·v, tile by tile, for q [B, N, H, D], k and v [B, M, KvH, D] → [B, N, H, D]. KvH divides H; D ≤
+/// 256. Rows that see nothing give 0.
 Variable flash_attention(const Variable& q, const Variable& k, const Variable& v,
                          const FlashAttentionOptions& options = {});
 /// What such a call would use for q of shape `q` and k of shape `k`; nothing is computed.
@@ -119,6 +121,10 @@ Variable sum(const Variable& x);
 Variable sum(const Variable& x, int axis);
 /// The mean of all elements → scalar.
 Variable mean(const Variable& x);
+
+/// The index of the largest element of each row of x [..., V] → i32 [...]; the lowest where several are equal. Has no
+/// gradient.
+Tensor arg_max(const Tensor& x);
 
 // ── Views: share memory with x ──
 

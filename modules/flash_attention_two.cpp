@@ -86,18 +86,18 @@ Variable FlashAttentionTwo::attend(const Heads& heads, const Variable& x, const 
     k = ops::cast(k, options.mixed_precision_dtype);
     v = ops::cast(v, options.mixed_precision_dtype);
   }
-  const Variable out = ops::flash_attention(
-      q, k, v,
-      {.causal = options.causal,
-       .window = options.window,
-       .softcap = options.softcap,
-       .alibi_slopes = options.alibi ? alibi_slopes(options.heads, x.device()) : Tensor(),
-       .mask = call.mask,
-       .q_segments = call.segments,
-       .dropout = options.dropout,
-       .site = dropout_site,
-       .q_bucket_size = call.q_bucket_size > 0 ? call.q_bucket_size : options.q_bucket_size,
-       .k_bucket_size = call.k_bucket_size > 0 ? call.k_bucket_size : options.k_bucket_size});
+  const Variable out =
+      ops::flash_attention(q, k, v,
+                           {.causal = options.causal,
+                            .window = options.window,
+                            .softcap = options.softcap,
+                            .alibi_slopes = options.alibi ? alibi_slopes(options.heads, x.device()) : Tensor(),
+                            .mask = call.mask,
+                            .q_segments = call.segments,
+                            .dropout = options.dropout,
+                            .site = dropout_site,
+                            .q_bucket_size = call.q_bucket_size > 0 ? call.q_bucket_size : options.q_bucket_size,
+                            .k_bucket_size = call.k_bucket_size > 0 ? call.k_bucket_size : options.k_bucket_size});
   return mixed ? ops::cast(out, dtype) : out;
 }
 
@@ -109,14 +109,13 @@ Variable FlashAttentionTwo::finish(const Variable& out, const Variable& residual
 }
 
 AttentionPlan FlashAttentionTwo::plan(int64_t batch, int64_t n, int64_t m, DType dtype, Device device) const {
-  return ops::flash_attention_plan({batch, n, options.heads, options.dim_head},
-                                   {batch, m, options.kv_heads, options.dim_head},
-                                   options.mixed_precision && !is_16bit_float(dtype) ? options.mixed_precision_dtype : dtype,
-                                   device,
-                                   {.causal = options.causal,
-                                    .window = options.window,
-                                    .q_bucket_size = options.q_bucket_size,
-                                    .k_bucket_size = options.k_bucket_size});
+  return ops::flash_attention_plan(
+      {batch, n, options.heads, options.dim_head}, {batch, m, options.kv_heads, options.dim_head},
+      options.mixed_precision && !is_16bit_float(dtype) ? options.mixed_precision_dtype : dtype, device,
+      {.causal = options.causal,
+       .window = options.window,
+       .q_bucket_size = options.q_bucket_size,
+       .k_bucket_size = options.k_bucket_size});
 }
 
 Tensor alibi_slopes(int64_t heads, Device device) {

@@ -1,8 +1,8 @@
 // Multi-head attention computed tile by tile: never a matrix of N × M scores, forward or backward (Dao,
 // "FlashAttention-2", 2023). State-dict keys: to_q.weight, to_kv.weight, to_out.weight.
 //
-// Causal attention is aligned bottom-right: the last query stands at the last key. Two queries, five keys; five queries,
-// two keys (rows that see nothing give 0):
+// Causal attention is aligned bottom-right: the last query stands at the last key. Two queries, five keys; five
+// queries, two keys (rows that see nothing give 0):
 //
 //     ■ ■ ■ ■ ·        · ·
 //     ■ ■ ■ ■ ■        · ·
@@ -24,7 +24,7 @@ struct FlashAttentionTwo {
     bool causal = false;           ///< a token sees itself and what stands before it
     int64_t q_bucket_size = 512;   ///< upper bound of the query tile: less memory, same result to rounding
     int64_t k_bucket_size = 1024;  ///< upper bound of the key tile
-    bool parallel = false;         ///< split batch × heads over the GPUs of this process; on the CPU it changes nothing
+    bool parallel = false;  ///< split batch × heads over the GPUs of this process; on the CPU it changes nothing
     bool mixed_precision = false;  ///< compute the attention core in 16 bit when x is not; the result has x's dtype
     DType mixed_precision_dtype = DType::bf16;  ///< bf16 or f16
     bool bias = false;                          ///< on all three projections
@@ -41,12 +41,12 @@ struct FlashAttentionTwo {
 
   /// What one call may add to x.
   struct Call {
-    Variable context = {};        ///< [B, M, dim]: attend to this instead of x
-    Tensor mask = {};             ///< true = attend: [B, M], or four axes that broadcast to [B, H, N, M]
-    Tensor segments = {};         ///< i32 [B, N]: tokens see only their own segment (self-attention)
-    int64_t q_bucket_size = 0;    ///< overrides the layer's; 0: keep
+    Variable context = {};      ///< [B, M, dim]: attend to this instead of x
+    Tensor mask = {};           ///< true = attend: [B, M], or four axes that broadcast to [B, H, N, M]
+    Tensor segments = {};       ///< i32 [B, N]: tokens see only their own segment (self-attention)
+    int64_t q_bucket_size = 0;  ///< overrides the layer's; 0: keep
     int64_t k_bucket_size = 0;
-    Variable residual = {};       ///< [B, N, dim], added to the result, which takes its dtype
+    Variable residual = {};  ///< [B, N, dim], added to the result, which takes its dtype
   };
 
   explicit FlashAttentionTwo(const Options& options);

@@ -7,8 +7,8 @@
 namespace tessera {
 namespace {
 
-// GPT-2's initialisation, 0.02 at its width of 768, keeps the size of activations at any width. Residual projections start
-// smaller, so that the stream's variance does not grow with depth.
+// GPT-2's initialisation, 0.02 at its width of 768, keeps the size of activations at any width. Residual projections
+// start smaller, so that the stream's variance does not grow with depth.
 TransformerBlock::Options block_options(const LanguageModel::Options& options) {
   const double deviation = 0.02 * std::sqrt(768.0 / static_cast<double>(options.n_embd));
   const Init init = Init::normal(deviation);
@@ -43,8 +43,8 @@ LanguageModel::Options checked(const LanguageModel::Options& options) {
   expect(options.vocab_size > 0 && options.n_layer > 0 && options.block_size > 0,
          "LanguageModel: vocab_size, n_layer and block_size must be positive, not {}, {} and {}", options.vocab_size,
          options.n_layer, options.block_size);
-  expect(options.n_head > 0 && options.n_embd % options.n_head == 0,
-         "LanguageModel: n_head {} must divide n_embd {}", options.n_head, options.n_embd);
+  expect(options.n_head > 0 && options.n_embd % options.n_head == 0, "LanguageModel: n_head {} must divide n_embd {}",
+         options.n_head, options.n_embd);
   return options;
 }
 
@@ -59,8 +59,8 @@ LanguageModel::LanguageModel(const Options& requested)
   }
   for (int64_t i = 0; i < options.n_layer; ++i) blocks.emplace_back(block_options(options));
   if (!options.tie_embeddings) {
-    lm_head.emplace(Linear::Options{
-        .in = options.n_embd, .out = options.vocab_size, .bias = false, .init = Init::normal(0.02)});
+    lm_head.emplace(
+        Linear::Options{.in = options.n_embd, .out = options.vocab_size, .bias = false, .init = Init::normal(0.02)});
   }
 }
 

@@ -54,8 +54,8 @@ struct LanguageModel {
   /// continue the cached sequence. `segments` i32 [B, N] keeps packed documents apart.
   Variable operator()(const Variable& ids, const Tensor& segments = {}) const;
 
-  /// The cross-entropy of predicting targets i32 [B, N] (-1: ignored), summed and divided by `denominator` (0: the number
-  /// of targets that count).
+  /// The cross-entropy of predicting targets i32 [B, N] (-1: ignored), summed and divided by `denominator` (0: the
+  /// number of targets that count).
   Variable loss(const Variable& ids, const Tensor& targets, double denominator = 0) const;
 
  private:

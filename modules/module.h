@@ -1,5 +1,5 @@
-// A module is a plain value type: named parameters, a `visit` that lists its members once, and a call operator that is an
-// expression in `ops::`. Modules move but do not copy. Everything else follows from `visit`:
+// A module is a plain value type: named parameters, a `visit` that lists its members once, and a call operator that is
+// an expression in `ops::`. Modules move but do not copy. Everything else follows from `visit`:
 //
 //     struct Scale {
 //       explicit Scale(int64_t dim) : weight({dim}, Init::ones()) {}
@@ -38,8 +38,8 @@ void copy_weights(Model& model, Model& copy) {
   expect(from.size() == into.size(), "copy_weights: the models have {} and {} parameters", from.size(), into.size());
   name_members(copy);
   for (size_t i = 0; i < from.size(); ++i) {
-    expect(from[i]->shape == into[i]->shape, "copy_weights: '{}' is {} here and {} there", from[i]->name, from[i]->shape,
-           into[i]->shape);
+    expect(from[i]->shape == into[i]->shape, "copy_weights: '{}' is {} here and {} there", from[i]->name,
+           from[i]->shape, into[i]->shape);
     if (!into[i]->value.defined()) into[i]->value = empty_like(from[i]->value);
     into[i]->value.copy_from(from[i]->value);
   }

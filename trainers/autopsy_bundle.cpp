@@ -1,9 +1,9 @@
 #include "trainers/autopsy_bundle.h"
 
-#include <fmt/format.h>
-
 #include <cstring>
 #include <fstream>
+
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "framework/io/atomic_file.h"
@@ -35,7 +35,8 @@ void write_batches(const fs::path& path, std::span<const MicroStep> micro_steps,
 
 std::vector<int32_t> read_ids(const SafetensorsFile& file, const std::string& name) {
   const SafetensorsEntry* entry = file.find(name);
-  expect(entry != nullptr && entry->dtype == DType::i32, "replay {}: it has no token ids '{}'", file.path().string(), name);
+  expect(entry != nullptr && entry->dtype == DType::i32, "replay {}: it has no token ids '{}'", file.path().string(),
+         name);
   std::vector<int32_t> ids(static_cast<size_t>(entry->elements()));
   std::memcpy(ids.data(), entry->bytes.data(), entry->bytes.size());
   return ids;
@@ -50,7 +51,8 @@ json read_json(const fs::path& path) {
 }  // namespace
 
 std::optional<Finding> examine(const LanguageModel& model, const ParameterArena& arena,
-                               std::span<const MicroStep> micro_steps, Pass::Options options, float scale, double tokens) {
+                               std::span<const MicroStep> micro_steps, Pass::Options options, float scale,
+                               double tokens) {
   Autopsy autopsy;
   const Device device = arena.weights().device();
   arena.begin_window();
@@ -66,7 +68,8 @@ std::optional<Finding> examine(const LanguageModel& model, const ParameterArena&
   return autopsy.finding();
 }
 
-std::string write_autopsy(const Trainer& trainer, const fs::path& run_folder, const std::string& config_text, float scale) {
+std::string write_autopsy(const Trainer& trainer, const fs::path& run_folder, const std::string& config_text,
+                          float scale) {
   const int64_t iteration = trainer.iteration() - 1;  // as the pass and the data count
   std::vector<MicroStep> micro_steps;
   for (const Rows rows : trainer.data().micro_batches(iteration)) {
@@ -114,10 +117,9 @@ int run_replay(std::span<const std::string> arguments) {
     batch.rows = std::ssize(batch.ids) / config.block_size;
     micro_steps.push_back({std::move(batch), first_samples[i]});
   }
-  const std::optional<Finding> finding =
-      examine(model, arena, micro_steps,
-              {.iteration = notes.at("iteration"), .seed = static_cast<uint64_t>(config.seed)}, notes.at("scale"),
-              notes.at("tokens"));
+  const std::optional<Finding> finding = examine(
+      model, arena, micro_steps, {.iteration = notes.at("iteration"), .seed = static_cast<uint64_t>(config.seed)},
+      notes.at("scale"), notes.at("tokens"));
   fmt::print("{}\n", finding ? finding->describe() : "every value of this step is finite");
   return 0;
 }

@@ -21,10 +21,10 @@ struct MicroStep {
 std::optional<Finding> examine(const LanguageModel& model, const ParameterArena& arena,
                                std::span<const MicroStep> micro_steps, Pass::Options pass, float scale, double tokens);
 
-/// Examines the step that `trainer` just skipped and writes the bundle into its run folder. `scale` is what the loss was
-/// multiplied by. Returns what to tell: the finding and the folder.
-std::string write_autopsy(const Trainer& trainer, const std::filesystem::path& run_folder, const std::string& config_text,
-                          float scale);
+/// Examines the step that `trainer` just skipped and writes the bundle into its run folder. `scale` is what the loss
+/// was multiplied by. Returns what to tell: the finding and the folder.
+std::string write_autopsy(const Trainer& trainer, const std::filesystem::path& run_folder,
+                          const std::string& config_text, float scale);
 
 /// `tessera replay BUNDLE`
 int run_replay(std::span<const std::string> arguments);

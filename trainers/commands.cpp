@@ -1,9 +1,8 @@
 #include "trainers/commands.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "framework/machine.h"
 #include "framework/tensor/allocator.h"

@@ -1,4 +1,5 @@
-// What the program can do with a config or a run folder. Each takes the words after the command and returns the exit code.
+// What the program can do with a config or a run folder. Each takes the words after the command and returns the exit
+// code.
 #pragma once
 
 #include <span>

@@ -56,8 +56,8 @@ std::vector<float> next_logits(const LanguageModel& model, const Pass& pass, std
 
 double uniform_at(const SamplingOptions& options, uint64_t sample, uint64_t position) {
   Tensor word = Tensor::empty({1}, DType::f64);
-  fill_uniform(word, 0, 1, hash_path(std::to_string(options.seed) + "/" + std::to_string(sample) + "/" +
-                                     std::to_string(position)));
+  fill_uniform(word, 0, 1,
+               hash_path(std::to_string(options.seed) + "/" + std::to_string(sample) + "/" + std::to_string(position)));
   return word.item();
 }
 
@@ -76,8 +76,9 @@ int32_t pick_token(std::span<const float> logits, const SamplingOptions& options
   return drawn.tokens.back();
 }
 
-std::vector<int32_t> generate(const LanguageModel& model, std::span<const int32_t> prompt, const SamplingOptions& options,
-                              uint64_t sample, const std::function<void(int32_t)>& on_token) {
+std::vector<int32_t> generate(const LanguageModel& model, std::span<const int32_t> prompt,
+                              const SamplingOptions& options, uint64_t sample,
+                              const std::function<void(int32_t)>& on_token) {
   expect(!prompt.empty(), "sample: the prompt is empty; give at least one character with --start");
   const int64_t block_size = model.options.block_size;
   KvCache cache(block_size);

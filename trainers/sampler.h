@@ -21,8 +21,8 @@ struct SamplingOptions {
 /// The token that `random`, uniform in [0, 1), selects from `logits` [V]. Ties are broken by index.
 int32_t pick_token(std::span<const float> logits, const SamplingOptions& options, double random);
 
-/// Continues `prompt`, which must not be empty, by max_new_tokens tokens. `sample` numbers independent continuations. Text
-/// beyond the model's block_size drops out of sight. `on_token` sees each token as it comes.
+/// Continues `prompt`, which must not be empty, by max_new_tokens tokens. `sample` numbers independent continuations.
+/// Text beyond the model's block_size drops out of sight. `on_token` sees each token as it comes.
 std::vector<int32_t> generate(const LanguageModel& model, std::span<const int32_t> prompt,
                               const SamplingOptions& options, uint64_t sample = 0,
                               const std::function<void(int32_t)>& on_token = {});

@@ -1,9 +1,9 @@
 #include "trainers/samples.h"
 
-#include <fmt/format.h>
-
 #include <fstream>
 #include <sstream>
+
+#include <fmt/format.h>
 
 #include "trainers/sampler.h"
 

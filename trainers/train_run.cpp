@@ -1,9 +1,9 @@
 #include "trainers/train_run.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <csignal>
+
+#include <fmt/format.h>
 
 #include "framework/io/atomic_file.h"
 #include "framework/machine.h"
@@ -64,9 +64,8 @@ TrainRun::TrainRun(const LoadedConfig& loaded)
   print_header();
   metrics_.emplace(folder_ / "metrics.jsonl");
   if (config().tensorboard) tensorboard_.emplace(folder_, trainer_.iteration() + 1);
-  progress_.emplace(Progress::Options{.total_steps = config().max_iters,
-                                      .first_step = trainer_.iteration(),
-                                      .log_interval = config().log_interval});
+  progress_.emplace(Progress::Options{
+      .total_steps = config().max_iters, .first_step = trainer_.iteration(), .log_interval = config().log_interval});
 }
 
 void TrainRun::start_or_resume() {

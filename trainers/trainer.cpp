@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "framework/data/synthetic.h"
 #include "framework/machine.h"
 #include "trainers/stopwatch.h"
 
@@ -25,10 +26,8 @@ Optimizer make_optimizer(const ParameterArena& arena, const Config& config) {
     const Sgd::Options rule{.momentum = config.momentum, .weight_decay = config.weight_decay};
     return {arena, rule, policy, initial};
   }
-  const AdamW::Options rule{.beta1 = config.beta1,
-                            .beta2 = config.beta2,
-                            .epsilon = config.epsilon,
-                            .weight_decay = config.weight_decay};
+  const AdamW::Options rule{
+      .beta1 = config.beta1, .beta2 = config.beta2, .epsilon = config.epsilon, .weight_decay = config.weight_decay};
   return {arena, rule, policy, initial};
 }
 
@@ -50,9 +49,8 @@ StepReport Trainer::step() {
   arena_.begin_window();
   const double tokens = data_.counted_tokens(iteration);
   for (const Rows rows : data_.micro_batches(iteration)) {
-    const Pass pass = Pass::recording({.iteration = iteration,
-                                       .seed = static_cast<uint64_t>(config_.seed),
-                                       .first_sample = rows.begin});
+    const Pass pass = Pass::recording(
+        {.iteration = iteration, .seed = static_cast<uint64_t>(config_.seed), .first_sample = rows.begin});
     const Variable micro_loss = forward(pass, data_.training_batch(rows), tokens);
     backward(micro_loss, state_.scale);
     loss += micro_loss.value().item();
@@ -95,6 +93,7 @@ StepReport Trainer::report() const {
 void Trainer::evaluate(StepReport& report) const {
   report.eval_train_loss = evaluate(Split::train);
   report.val_loss = evaluate(Split::validation);
+  if (data_.has_answers()) report.val_accuracy = exact_match_share();
 }
 
 // The mean loss over the split's evaluation rows, every counted token weighing the same.
@@ -108,6 +107,27 @@ double Trainer::evaluate(Split split) const {
     count += batch.counted;
   }
   return sum / count;
+}
+
+// The share of validation samples whose every answer token is the likeliest one.
+double Trainer::exact_match_share() const {
+  const Pass pass = Pass::inference();
+  int64_t right = 0;
+  int64_t all = 0;
+  for (const Rows rows : data_.evaluation_batches(Split::validation, config_.eval_iters)) {
+    const Batch batch = data_.evaluation_batch(Split::validation, rows, config_.eval_iters);
+    const Tensor ids = Tensor::from(batch.ids, {batch.rows, config_.block_size}, device_);
+    const std::vector<int32_t> predictions = ops::arg_max(model_(pass.input(ids)).value()).to_vector<int32_t>();
+    for (int64_t row = 0; row < batch.rows; ++row) {
+      const auto part = [&](const std::vector<int32_t>& tokens) {
+        return std::span(tokens).subspan(static_cast<size_t>(row * config_.block_size),
+                                         static_cast<size_t>(config_.block_size));
+      };
+      right += exact_match(part(predictions), part(batch.targets)) ? 1 : 0;
+    }
+    all += batch.rows;
+  }
+  return all > 0 ? static_cast<double>(right) / static_cast<double>(all) : 0;
 }
 
 double Trainer::rehearse() const {
@@ -147,8 +167,8 @@ std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) 
     notices.push_back("the data has changed since the checkpoint was made; the order of the batches is not the same");
   }
   if (trainer.at("dtype") != name_of(config_.dtype)) {
-    notices.push_back("the checkpoint was trained in " + trainer.at("dtype").get<std::string>() +
-                      "; going on in " + std::string(name_of(config_.dtype)));
+    notices.push_back("the checkpoint was trained in " + trainer.at("dtype").get<std::string>() + "; going on in " +
+                      std::string(name_of(config_.dtype)));
   }
   load_model(checkpoint, arena_);
   load_optimizer(checkpoint, arena_, optimizer_buffers());

@@ -1,5 +1,5 @@
-// Training as a sequence of steps: data → model → loss → backward → scan → update. It knows no files but checkpoints and
-// no console; a TrainRun drives it.
+// Training as a sequence of steps: data → model → loss → backward → scan → update. It knows no files but checkpoints
+// and no console; a TrainRun drives it.
 #pragma once
 
 #include <filesystem>
@@ -46,6 +46,7 @@ class Trainer {
  private:
   Variable forward(const Pass& pass, const Batch& batch, double denominator) const;
   double evaluate(Split split) const;
+  double exact_match_share() const;
   StepReport report() const;
 
   Config config_;

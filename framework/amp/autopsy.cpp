@@ -44,7 +44,8 @@ Pass Autopsy::watch(const Pass& pass) {
         if (input && input->parameter) record->layer = layer_of(input->parameter->name);
       }
       for (const SlotPtr& input : node.inputs) {
-        if (input) look_at(*record, "backward", node.name, input->parameter ? input->parameter->gradient : input->gradient);
+        if (input)
+          look_at(*record, "backward", node.name, input->parameter ? input->parameter->gradient : input->gradient);
       }
     });
   }

@@ -16,12 +16,12 @@ namespace tessera {
 
 /// The first tensor that went bad.
 struct Finding {
-  std::string phase;           ///< "forward" or "backward"
-  std::string op;              ///< that computed it
-  std::string layer;           ///< whose parameters the op used, or the last such layer before it
-  Shape shape;                 ///< of the tensor
-  int64_t bad = 0;             ///< elements that are not finite
-  double largest_finite = 0;   ///< largest magnitude among the others
+  std::string phase;          ///< "forward" or "backward"
+  std::string op;             ///< that computed it
+  std::string layer;          ///< whose parameters the op used, or the last such layer before it
+  Shape shape;                ///< of the tensor
+  int64_t bad = 0;            ///< elements that are not finite
+  double largest_finite = 0;  ///< largest magnitude among the others
 
   /// One sentence.
   std::string describe() const;

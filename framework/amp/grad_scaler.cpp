@@ -21,8 +21,8 @@ void check(const GradScaler::Options& options) {
   expect(options.init_scale > 0 && std::isfinite(options.init_scale), "GradScaler: init_scale must be positive, not {}",
          options.init_scale);
   expect(options.growth_factor > 1, "GradScaler: growth_factor must exceed 1, not {}", options.growth_factor);
-  expect(options.backoff_factor > 0 && options.backoff_factor < 1, "GradScaler: backoff_factor must lie in (0, 1), not {}",
-         options.backoff_factor);
+  expect(options.backoff_factor > 0 && options.backoff_factor < 1,
+         "GradScaler: backoff_factor must lie in (0, 1), not {}", options.backoff_factor);
   expect(options.growth_interval >= 1 && options.hysteresis >= 1,
          "GradScaler: growth_interval and hysteresis must be at least 1, not {} and {}", options.growth_interval,
          options.hysteresis);
@@ -53,7 +53,8 @@ Variable GradScaler::scale(const Variable& loss) const {
 UnscaleReport GradScaler::unscale(const Optimizer& optimizer) {
   const auto found = records_.find(&optimizer);
   expect(found == records_.end() || found->second.stage != Stage::unscaled,
-         "GradScaler: unscale was already called for this optimizer since the last update; with accumulation call it once, "
+         "GradScaler: unscale was already called for this optimizer since the last update; with accumulation call it "
+         "once, "
          "after the last micro-batch");
   expect(found == records_.end(), "GradScaler: unscale was called after step; call update first");
   bool any = false;
@@ -92,7 +93,8 @@ void GradScaler::update() {
   advance_scale(state_, policy_of(options_), finite);
   state_.consecutive_skips = finite ? 0 : state_.consecutive_skips + 1;
   expect(options_.max_consecutive_skips == 0 || state_.consecutive_skips < options_.max_consecutive_skips,
-         "GradScaler: {} updates in a row met non-finite gradients and the scale has fallen to {}; lower the learning rate "
+         "GradScaler: {} updates in a row met non-finite gradients and the scale has fallen to {}; lower the learning "
+         "rate "
          "or use bfloat16",
          state_.consecutive_skips, state_.scale);
 }

@@ -1,5 +1,5 @@
-// Loss scaling for float16, by hand: gradients that would vanish in 16 bit are computed from a multiplied loss. The order
-// is PyTorch's (torch.amp.GradScaler):
+// Loss scaling for float16, by hand: gradients that would vanish in 16 bit are computed from a multiplied loss. The
+// order is PyTorch's (torch.amp.GradScaler):
 //
 //     backward(scaler.scale(loss));             // once per micro-batch
 //     UnscaleReport report = scaler.unscale(optimizer);   // optional: to look at the norm

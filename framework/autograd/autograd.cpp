@@ -60,7 +60,8 @@ Tensor Variable::value_as(DType dtype) const {
 
 Tensor Variable::gradient() const {
   if (parameter_) return parameter_->gradient_written ? parameter_->gradient : Tensor();
-  expect(slot_ != nullptr && slot_->leaf, "gradient: only leaves and parameters keep theirs; make this value with pass.leaf()");
+  expect(slot_ != nullptr && slot_->leaf,
+         "gradient: only leaves and parameters keep theirs; make this value with pass.leaf()");
   return slot_->gradient;
 }
 
@@ -83,7 +84,8 @@ Pass common_pass(const char* op, std::span<const Variable* const> inputs) {
   return pass;
 }
 
-void observe(const Pass& pass, const char* op, std::span<const Variable* const> inputs, std::span<const Tensor> outputs) {
+void observe(const Pass& pass, const char* op, std::span<const Variable* const> inputs,
+             std::span<const Tensor> outputs) {
   if (pass && pass.observer()) pass.observer()(op, inputs, outputs);
 }
 
@@ -114,8 +116,8 @@ std::vector<Variable> record(const char* op, std::span<const Tensor> outputs, co
 }  // namespace detail
 
 void backward(const Variable& loss, double scale) {
-  expect(loss.defined() && loss.value().numel() == 1, "backward: the loss must be a scalar; give a seed gradient for {}",
-         loss.shape());
+  expect(loss.defined() && loss.value().numel() == 1,
+         "backward: the loss must be a scalar; give a seed gradient for {}", loss.shape());
   backward(loss, Tensor::full(loss.shape(), scale, loss.dtype(), loss.device()));
 }
 

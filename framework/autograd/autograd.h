@@ -22,7 +22,8 @@ Pass common_pass(const char* op, std::span<const Variable* const> inputs);
 std::vector<Variable> record(const char* op, std::span<const Tensor> outputs, const Pass& pass,
                              std::span<const Variable* const> inputs, Graph::Backward backward);
 /// Shows the op to the pass's observer, if it has one.
-void observe(const Pass& pass, const char* op, std::span<const Variable* const> inputs, std::span<const Tensor> outputs);
+void observe(const Pass& pass, const char* op, std::span<const Variable* const> inputs,
+             std::span<const Tensor> outputs);
 /// True when a node for these inputs must be kept.
 bool must_record(const Pass& pass, std::span<const Variable* const> inputs);
 }  // namespace detail
@@ -43,9 +44,8 @@ std::array<Variable, N> record_all(const char* op, const std::array<Tensor, N>& 
   auto run = [backward = std::move(backward)](std::span<Tensor> gradients, std::span<GradientSlot> slots) {
     std::array<Tensor, N> arrived;
     for (size_t i = 0; i < N; ++i) arrived[i] = std::move(gradients[i]);
-    [&]<size_t... I>(std::index_sequence<I...>) {
-      backward(arrived, slots[I]...);
-    }(std::index_sequence_for<Inputs...>{});
+    [&]<size_t... I>(std::index_sequence<I...>) { backward(arrived, slots[I]...); }
+    (std::index_sequence_for<Inputs...>{});
   };
   std::vector<Variable> recorded = detail::record(op, outputs, pass, all, std::move(run));
   for (size_t i = 0; i < N; ++i) variables[i] = std::move(recorded[i]);

@@ -33,8 +33,8 @@ GradcheckResult compare(const std::string& what, const Tensor& point, const Tens
                         const std::function<double()>& evaluate, const GradcheckOptions& options) {
   expect(point.dtype() == DType::f64 && point.device().is_cpu() && point.contiguous(),
          "gradcheck: {} must be a contiguous float64 tensor on the CPU", what);
-  const std::vector<double> gradient = analytic.defined() ? analytic.to_vector<double>()
-                                                          : std::vector<double>(static_cast<size_t>(point.numel()), 0.0);
+  const std::vector<double> gradient =
+      analytic.defined() ? analytic.to_vector<double>() : std::vector<double>(static_cast<size_t>(point.numel()), 0.0);
   auto* x = point.data<double>();
   for (int64_t i = 0; i < point.numel(); ++i) {
     const double a = gradient[static_cast<size_t>(i)];
@@ -67,15 +67,14 @@ GradcheckResult gradcheck(const std::function<Variable(std::span<const Variable>
   backward(y, weights);
   for (size_t i = 0; i < leaves.size(); ++i) {
     const auto evaluate = [&] { return weighted_sum(run(pass.without_tape()).first.value(), weight_list); };
-    GradcheckResult result =
-        compare("input " + std::to_string(i), inputs[i], leaves[i].gradient(), evaluate, options);
+    GradcheckResult result = compare("input " + std::to_string(i), inputs[i], leaves[i].gradient(), evaluate, options);
     if (!result.ok) return result;
   }
   return {};
 }
 
-GradcheckResult gradcheck(const std::function<Variable(const Pass&)>& function, std::span<const ParameterPtr> parameters,
-                          const GradcheckOptions& options) {
+GradcheckResult gradcheck(const std::function<Variable(const Pass&)>& function,
+                          std::span<const ParameterPtr> parameters, const GradcheckOptions& options) {
   for (const ParameterPtr& parameter : parameters) parameter->gradient_written = false;
   const Pass pass = Pass::recording(options.pass);
   const Variable y = function(pass);
@@ -85,7 +84,8 @@ GradcheckResult gradcheck(const std::function<Variable(const Pass&)>& function, 
   for (const ParameterPtr& parameter : parameters) {
     const auto evaluate = [&] { return weighted_sum(function(pass.without_tape()).value(), weight_list); };
     const Tensor gradient = parameter->gradient_written ? parameter->gradient : Tensor();
-    GradcheckResult result = compare("parameter '" + parameter->name + "'", parameter->value, gradient, evaluate, options);
+    GradcheckResult result =
+        compare("parameter '" + parameter->name + "'", parameter->value, gradient, evaluate, options);
     if (!result.ok) return result;
   }
   return {};

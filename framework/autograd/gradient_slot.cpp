@@ -38,8 +38,7 @@ void GradientSlot::add(const Tensor& gradient) {
   if (beta == 0) {
     sum.copy_from(gradient);
   } else {
-    launch(Add{.a = sum.rows().in<4>(), .b = gradient.rows().in<4>(), .y = sum.rows().out<4>()},
-           exec_of(sum.device()));
+    launch(Add{.a = sum.rows().in<4>(), .b = gradient.rows().in<4>(), .y = sum.rows().out<4>()}, exec_of(sum.device()));
   }
 }
 

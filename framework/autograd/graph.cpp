@@ -29,9 +29,10 @@ void Graph::append(Node node) {
 }
 
 void Graph::backward(const SlotPtr& output, const Tensor& seed) {
-  expect(!consumed_,
-         "backward: it already ran on this pass and freed what it had saved; gradients are tensors, not variables, so a "
-         "second derivative is not available");
+  expect(
+      !consumed_,
+      "backward: it already ran on this pass and freed what it had saved; gradients are tensors, not variables, so a "
+      "second derivative is not available");
   consumed_ = true;
   GradientSlot(output).add(seed);
   while (!nodes_.empty()) {

@@ -50,8 +50,8 @@ class Pass {
   Variable leaf(Tensor value) const;
 
   /// Sees every op's name, inputs and outputs as they are computed: for tracing and for finding a NaN.
-  using Observer = std::function<void(const char* op, std::span<const Variable* const> inputs,
-                                      std::span<const Tensor> outputs)>;
+  using Observer =
+      std::function<void(const char* op, std::span<const Variable* const> inputs, std::span<const Tensor> outputs)>;
   /// The same pass with an observer.
   Pass with_observer(Observer observer) const;
   const Observer& observer() const { return state_->observer; }

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
+
+#include <nlohmann/json.hpp>
 
 #include "framework/io/atomic_file.h"
 #include "framework/io/safetensors.h"
@@ -44,15 +45,19 @@ void write_tensors(const fs::path& path, const std::map<std::string, Tensor>& te
 void check_names(const SafetensorsFile& file, const std::map<std::string, Tensor>& wanted) {
   for (const auto& [name, tensor] : wanted) {
     const SafetensorsEntry* entry = file.find(name);
-    expect(entry != nullptr, "checkpoint {}: it has no tensor '{}', which this model needs; is it of another architecture?",
+    expect(entry != nullptr,
+           "checkpoint {}: it has no tensor '{}', which this model needs; is it of another architecture?",
            file.path().string(), name);
-    expect(entry->shape == extents(tensor), "checkpoint {}: '{}' is {} there and {} in this model; the architectures differ",
-           file.path().string(), name, Shape(std::span<const int64_t>(entry->shape)), tensor.shape());
-    expect(is_floating(entry->dtype), "checkpoint {}: '{}' holds {}, not numbers", file.path().string(), name, entry->dtype);
+    expect(entry->shape == extents(tensor),
+           "checkpoint {}: '{}' is {} there and {} in this model; the architectures differ", file.path().string(), name,
+           Shape(std::span<const int64_t>(entry->shape)), tensor.shape());
+    expect(is_floating(entry->dtype), "checkpoint {}: '{}' holds {}, not numbers", file.path().string(), name,
+           entry->dtype);
   }
   for (const SafetensorsEntry& entry : file.entries()) {
-    expect(wanted.contains(entry.name), "checkpoint {}: its tensor '{}' has no place in this model; the architectures differ",
-           file.path().string(), entry.name);
+    expect(wanted.contains(entry.name),
+           "checkpoint {}: its tensor '{}' has no place in this model; the architectures differ", file.path().string(),
+           entry.name);
   }
 }
 

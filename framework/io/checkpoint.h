@@ -1,13 +1,14 @@
-// A training's saved states: folders step_00000300/{model.safetensors, optimizer.safetensors, state.json, COMPLETE} in a
-// run folder, and a link `latest`. A checkpoint is written beside, flushed and renamed, so one that exists is whole; tensors
-// are stored by parameter name, so layout, device and world size may change between saving and loading.
+// A training's saved states: folders step_00000300/{model.safetensors, optimizer.safetensors, state.json, COMPLETE} in
+// a run folder, and a link `latest`. A checkpoint is written beside, flushed and renamed, so one that exists is whole;
+// tensors are stored by parameter name, so layout, device and world size may change between saving and loading.
 #pragma once
 
 #include <filesystem>
 #include <map>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+
+#include <nlohmann/json_fwd.hpp>
 
 #include "framework/parameters/arena.h"
 #include "kernels/common/step_state.h"
@@ -22,8 +23,8 @@ class CheckpointStore {
   /// `keep`: complete checkpoints that stay; 0 keeps all.
   CheckpointStore(std::filesystem::path run_folder, int64_t keep) : folder_(std::move(run_folder)), keep_(keep) {}
 
-  /// Saves the state after iteration `step.iteration` and removes the oldest beyond `keep`. `state` is whatever else the
-  /// caller wants back. On an error nothing that was saved before is lost.
+  /// Saves the state after iteration `step.iteration` and removes the oldest beyond `keep`. `state` is whatever else
+  /// the caller wants back. On an error nothing that was saved before is lost.
   void save(const ParameterArena& arena, const OptimizerBuffers& optimizer, const StepState& step,
             const nlohmann::json& state) const;
 

@@ -1,8 +1,9 @@
-// Softmax cross-entropy. What backward keeps is the logits, and it turns them into their gradient in place if nobody else
-// holds them: no second tensor of that size exists.
+// Softmax cross-entropy. What backward keeps is the logits, and it turns them into their gradient in place if nobody
+// else holds them: no second tensor of that size exists.
+#include "kernels/cross_entropy/cross_entropy.h"
+
 #include "framework/ops.h"
 #include "framework/ops/status_flag.h"
-#include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/reduce/sum.h"
 
 namespace tessera::ops {
@@ -16,9 +17,10 @@ double count_targets(const Tensor& targets, int32_t ignore_index) {
 }  // namespace
 
 Variable cross_entropy(const Variable& logits, const Tensor& targets, const CrossEntropyOptions& options) {
-  expect(logits.rank() >= 1 && targets.dtype() == DType::i32 && targets.numel() * logits.dim(-1) == logits.value().numel(),
-         "cross_entropy: logits {} and {} targets {} do not fit; targets are int32, one per row of logits", logits.shape(),
-         targets.dtype(), targets.shape());
+  expect(
+      logits.rank() >= 1 && targets.dtype() == DType::i32 && targets.numel() * logits.dim(-1) == logits.value().numel(),
+      "cross_entropy: logits {} and {} targets {} do not fit; targets are int32, one per row of logits", logits.shape(),
+      targets.dtype(), targets.shape());
   const Tensor x = logits.value().rows();
   const Tensor ids = targets.to_contiguous().view({-1});
   const DType dtype = accumulate_dtype(x.dtype());
@@ -39,7 +41,8 @@ Variable cross_entropy(const Variable& logits, const Tensor& targets, const Cros
   const double count = options.denominator > 0 ? options.denominator : count_targets(ids, options.ignore_index);
   const double scale = count > 0 ? 1 / count : 0;
   const Tensor loss = Tensor::empty({}, dtype, x.device());
-  launch(Sum{.x = row_loss.view({1, -1, 1}).in<3>(), .scale = scale, .beta = 0, .y = loss.out<2>()}, exec_of(x.device()));
+  launch(Sum{.x = row_loss.view({1, -1, 1}).in<3>(), .scale = scale, .beta = 0, .y = loss.out<2>()},
+         exec_of(x.device()));
 
   auto backward = [x, ids, lse, scale, ignore = options.ignore_index, shape = logits.shape()](const Tensor& dloss,
                                                                                               GradientSlot dlogits) {

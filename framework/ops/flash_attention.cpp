@@ -1,9 +1,10 @@
-// Fused attention. Backward keeps q, k, v, the output and one number per row; gradients of q, k and v that came as views
-// of one projection are laid out like it, so they can be handed back as one tensor.
+// Fused attention. Backward keeps q, k, v, the output and one number per row; gradients of q, k and v that came as
+// views of one projection are laid out like it, so they can be handed back as one tensor.
+#include "kernels/flash_attention/flash_attention.h"
+
 #include <cmath>
 
 #include "framework/ops.h"
-#include "kernels/flash_attention/flash_attention.h"
 #include "kernels/memory/memory.h"
 
 namespace tessera::ops {
@@ -11,8 +12,8 @@ namespace {
 
 void check(const Variable& q, const Variable& k, const Variable& v) {
   expect(q.rank() == 4 && k.rank() == 4 && v.shape() == k.shape(),
-         "flash_attention: q must be [B, N, H, D], k and v [B, M, KvH, D]; they are {}, {} and {}", q.shape(), k.shape(),
-         v.shape());
+         "flash_attention: q must be [B, N, H, D], k and v [B, M, KvH, D]; they are {}, {} and {}", q.shape(),
+         k.shape(), v.shape());
   expect(q.dim(0) == k.dim(0), "flash_attention: q has a batch of {}, k of {}", q.dim(0), k.dim(0));
   expect(q.dim(3) == k.dim(3), "flash_attention: q has head size {}, k has {}", q.dim(3), k.dim(3));
   expect(q.dim(3) >= 1 && q.dim(3) <= 256, "flash_attention: head size {} is not supported; use 1 to 256", q.dim(3));
@@ -32,7 +33,8 @@ void check(const FlashAttentionOptions& options, const Variable& q) {
   expect(options.dropout >= 0 && options.dropout < 1, "flash_attention: dropout must lie in [0, 1), not {}",
          options.dropout);
   expect(options.q_bucket_size >= 1 && options.k_bucket_size >= 1,
-         "flash_attention: bucket sizes must be at least 1, not {} and {}", options.q_bucket_size, options.k_bucket_size);
+         "flash_attention: bucket sizes must be at least 1, not {} and {}", options.q_bucket_size,
+         options.k_bucket_size);
   const Tensor& slopes = options.alibi_slopes;
   expect(!slopes.defined() || (slopes.dtype() == DType::f32 && slopes.shape() == Shape{q.dim(2)}),
          "flash_attention: alibi_slopes must be float32 [{}], one per head", q.dim(2));
@@ -43,14 +45,15 @@ Tensor to_boolean(const Tensor& mask) {
   const Tensor source = mask.to_contiguous();
   const Tensor boolean = Tensor::empty(mask.shape(), DType::boolean, mask.device());
   const Tensor not_binary = Tensor::zeros({1}, DType::i32, mask.device());
-  launch(ToMask{.x = source.view({-1}).in<1>(),
-                .y = boolean.view({-1}).out<1>(),
-                .not_binary = not_binary.data<int32_t>()},
-         exec_of(mask.device()));
-  expect(not_binary.item() == 0,
-         "flash_attention: the {} mask holds values other than 0 and 1; a mask says true = attend, it is not added to the "
-         "scores",
-         mask.dtype());
+  launch(
+      ToMask{
+          .x = source.view({-1}).in<1>(), .y = boolean.view({-1}).out<1>(), .not_binary = not_binary.data<int32_t>()},
+      exec_of(mask.device()));
+  expect(
+      not_binary.item() == 0,
+      "flash_attention: the {} mask holds values other than 0 and 1; a mask says true = attend, it is not added to the "
+      "scores",
+      mask.dtype());
   return boolean;
 }
 
@@ -135,11 +138,13 @@ Triple gradients_like(const Triple& x) {
 
 }  // namespace
 
-Variable flash_attention(const Variable& q, const Variable& k, const Variable& v, const FlashAttentionOptions& options) {
+Variable flash_attention(const Variable& q, const Variable& k, const Variable& v,
+                         const FlashAttentionOptions& options) {
   check(q, k, v);
   check(options, q);
   const Masks masks = prepare_masks(q, k, options);
-  const AttentionOptions kernel = kernel_options(q, detail::common_pass("flash_attention", {{&q, &k, &v}}), options, masks);
+  const AttentionOptions kernel =
+      kernel_options(q, detail::common_pass("flash_attention", {{&q, &k, &v}}), options, masks);
   const Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
   const Tensor lse = Tensor::empty({q.dim(0), q.dim(2), q.dim(1)}, accumulate_dtype(q.dtype()), q.device());
   launch(FlashAttentionForward{.q = q.value().in<4>(),
@@ -176,7 +181,8 @@ AttentionPlan flash_attention_plan(const Shape& q, const Shape& k, DType dtype, 
   const auto extents = [dtype](const Shape& shape) {
     return In<4>{.dtype = dtype, .shape = {shape[0], shape[1], shape[2], shape[3]}};
   };
-  FlashAttentionForward kernel{.q = extents(q), .k = extents(k), .v = extents(k), .options = {.scale = 1}, .out = {}, .lse = {}};
+  FlashAttentionForward kernel{
+      .q = extents(q), .k = extents(k), .v = extents(k), .options = {.scale = 1}, .out = {}, .lse = {}};
   kernel.options.causal = options.causal;
   kernel.options.window_left = kernel.options.window_right = options.window > 0 ? options.window - 1 : -1;
   kernel.options.q_bucket_size = options.q_bucket_size;

@@ -80,8 +80,8 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
   check("linear", x, weight, bias);
   const Variable& residual = options.residual;
   const Shape shape = x.shape().with(-1, weight.dim(0));
-  expect(!residual.defined() || residual.shape() == shape, "linear: the residual is {}, the result {}", residual.shape(),
-         shape);
+  expect(!residual.defined() || residual.shape() == shape, "linear: the residual is {}, the result {}",
+         residual.shape(), shape);
   const bool activated = options.activation != Activation::none;
   expect(!activated || !residual.defined(), "linear: an activation and a residual cannot be fused; use add");
 
@@ -166,7 +166,7 @@ Variable joint_linear(const Variable& x, const Variable& weight1, const Variable
   }
 
   auto backward = [x = x.saved(), w, w1, w2, n1, n](const Tensor& gradient, GradientSlot dx, GradientSlot dw1,
-                                                     GradientSlot dw2, GradientSlot db1, GradientSlot db2) {
+                                                    GradientSlot dw2, GradientSlot db1, GradientSlot db2) {
     const Tensor dy = gradient.rows();
     if (w.defined()) {
       input_gradient(dy, w, dx);

@@ -25,8 +25,8 @@ void check(const char* op, const Variable& x, const Variable& weight, const Vari
   expect(x.rank() >= 1 && is_floating(x.dtype()), "{}: x must be a floating tensor [..., C], not {} {}", op, x.dtype(),
          x.shape());
   for (const Variable* vector : {&weight, &bias}) {
-    expect(!vector->defined() || vector->shape() == Shape{x.dim(-1)}, "{}: x is {}, but weight or bias is {}", op, x.shape(),
-           vector->shape());
+    expect(!vector->defined() || vector->shape() == Shape{x.dim(-1)}, "{}: x is {}, but weight or bias is {}", op,
+           x.shape(), vector->shape());
   }
 }
 

@@ -11,7 +11,8 @@ Variable recompute(const std::function<Variable(const Variable&)>& block, const 
   const Variable y = block(Variable(x.value(), pass.without_tape(), nullptr));
 
   // The closure must not hold the tape that holds it.
-  auto run = [block, bare = pass.without_tape(), x = x.value()](std::span<Tensor> gradients, std::span<GradientSlot> slots) {
+  auto run = [block, bare = pass.without_tape(), x = x.value()](std::span<Tensor> gradients,
+                                                                std::span<GradientSlot> slots) {
     const Variable again = bare.with_new_tape().leaf(x);
     backward(block(again), gradients[0]);
     if (again.gradient().defined()) slots[0].add(again.gradient());

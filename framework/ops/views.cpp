@@ -7,13 +7,15 @@
 namespace tessera::ops {
 
 Variable reshape(const Variable& x, const Shape& shape) {
-  return record("reshape", x.value().reshape(shape),
-                [shape = x.shape()](const Tensor& dy, GradientSlot dx) { dx.add(dy.reshape(shape)); }, x);
+  return record(
+      "reshape", x.value().reshape(shape),
+      [shape = x.shape()](const Tensor& dy, GradientSlot dx) { dx.add(dy.reshape(shape)); }, x);
 }
 
 Variable transpose(const Variable& x, int axis0, int axis1) {
-  return record("transpose", x.value().transpose(axis0, axis1),
-                [=](const Tensor& dy, GradientSlot dx) { dx.add(dy.transpose(axis0, axis1)); }, x);
+  return record(
+      "transpose", x.value().transpose(axis0, axis1),
+      [=](const Tensor& dy, GradientSlot dx) { dx.add(dy.transpose(axis0, axis1)); }, x);
 }
 
 namespace {
@@ -30,11 +32,12 @@ void add_to_part(GradientSlot& slot, const Tensor& dy, int axis, int64_t begin) 
 }  // namespace
 
 Variable slice(const Variable& x, int axis, int64_t begin, int64_t end) {
-  return record("slice", x.value().slice(axis, begin, end),
-                [=](const Tensor& dy, GradientSlot dx) {
-                  if (dx.wanted()) add_to_part(dx, dy, axis, begin);
-                },
-                x);
+  return record(
+      "slice", x.value().slice(axis, begin, end),
+      [=](const Tensor& dy, GradientSlot dx) {
+        if (dx.wanted()) add_to_part(dx, dy, axis, begin);
+      },
+      x);
 }
 
 namespace {

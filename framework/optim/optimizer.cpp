@@ -11,7 +11,8 @@ StepPolicy with_betas(StepPolicy policy, double beta1, double beta2) {
 
 }  // namespace
 
-Optimizer::Optimizer(const ParameterArena& arena, const AdamW::Options& rule, StepPolicy policy, const StepState& initial)
+Optimizer::Optimizer(const ParameterArena& arena, const AdamW::Options& rule, StepPolicy policy,
+                     const StepState& initial)
     : arena_(&arena),
       rule_(std::in_place_type<AdamW>, arena, rule),
       control_(arena.weights().device(), with_betas(policy, rule.beta1, rule.beta2), initial) {}

@@ -16,8 +16,10 @@ namespace tessera {
 class Optimizer {
  public:
   /// The arena must outlive the optimizer. The betas of the bias correction are the rule's.
-  Optimizer(const ParameterArena& arena, const AdamW::Options& rule, StepPolicy policy = {}, const StepState& initial = {});
-  Optimizer(const ParameterArena& arena, const Sgd::Options& rule, StepPolicy policy = {}, const StepState& initial = {});
+  Optimizer(const ParameterArena& arena, const AdamW::Options& rule, StepPolicy policy = {},
+            const StepState& initial = {});
+  Optimizer(const ParameterArena& arena, const Sgd::Options& rule, StepPolicy policy = {},
+            const StepState& initial = {});
 
   /// Ends the window, then scan, decide and update. Returns the state after the step; waits for the device.
   StepState step() const;

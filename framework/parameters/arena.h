@@ -14,8 +14,8 @@ namespace tessera {
 class ParameterArena {
  public:
   struct Options {
-    uint64_t seed = 0;             ///< keys the first values
-    DType dtype = DType::f32;      ///< of weights and gradients; f64 for a double-precision model
+    uint64_t seed = 0;         ///< keys the first values
+    DType dtype = DType::f32;  ///< of weights and gradients; f64 for a double-precision model
     Device device = {};
     std::optional<DType> mirror = {};  ///< keep a 16-bit copy of the weights for the layers to use
   };

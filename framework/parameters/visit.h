@@ -34,7 +34,9 @@ struct VisitProbe {
 
 /// Has members to visit.
 template <class Module>
-concept Visitable = requires(Module& module) { module.visit(detail::VisitProbe{}); };
+concept Visitable = requires(Module& module) {
+  module.visit(detail::VisitProbe{});
+};
 
 /// Calls `visitor(path, member)` for every Parameter that exists and every Site below `member`, depth first, in the
 /// order in which the modules list them.
@@ -53,7 +55,8 @@ void visit_members(Member& member, const std::string& path, Visitor&& visitor) {
   } else if constexpr (requires { member.size(); }) {
     for (size_t i = 0; i < member.size(); ++i) visit_members(member[i], path + "." + std::to_string(i), visitor);
   } else {
-    static_assert(Visitable<Member>, "a visited member is a Parameter, a Site, a module, or a vector or optional of them");
+    static_assert(Visitable<Member>,
+                  "a visited member is a Parameter, a Site, a module, or a vector or optional of them");
   }
 }
 

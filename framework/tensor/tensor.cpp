@@ -113,11 +113,11 @@ Tensor Tensor::view(const Shape& wanted) const {
     }
   }
   if (unknown >= 0 && known > 0) shape[unknown] = numel() / known;
-  expect(shape.numel() == numel(), "view: {} cannot be seen as {}: they hold {} and {} elements", shape_, wanted, numel(),
-         shape.numel());
+  expect(shape.numel() == numel(), "view: {} cannot be seen as {}: they hold {} and {} elements", shape_, wanted,
+         numel(), shape.numel());
   Shape strides;
-  expect(strides_for(shape, strides), "view: {} with strides {} cannot be seen as {} without a copy; use reshape", shape_,
-         strides_, wanted);
+  expect(strides_for(shape, strides), "view: {} with strides {} cannot be seen as {} without a copy; use reshape",
+         shape_, strides_, wanted);
   return {storage_, shape, strides, offset_, dtype_};
 }
 
@@ -142,8 +142,8 @@ Tensor Tensor::transpose(int axis0, int axis1) const {
 
 Tensor Tensor::slice(int along, int64_t begin, int64_t end) const {
   const int a = axis(along, "slice");
-  expect(0 <= begin && begin <= end && end <= shape_[a], "slice: [{}, {}) is outside axis {} of the shape {}", begin, end,
-         a, shape_);
+  expect(0 <= begin && begin <= end && end <= shape_[a], "slice: [{}, {}) is outside axis {} of the shape {}", begin,
+         end, a, shape_);
   Tensor result = *this;
   result.shape_[a] = end - begin;
   result.offset_ += begin * strides_[a];

@@ -1,5 +1,5 @@
-// A tensor is data: a dtype, a shape, strides and shared memory on one device. Copying a Tensor copies the handle; views
-// (reshape, transpose, slice, expand) share the memory and never copy.
+// A tensor is data: a dtype, a shape, strides and shared memory on one device. Copying a Tensor copies the handle;
+// views (reshape, transpose, slice, expand) share the memory and never copy.
 #pragma once
 
 #include <memory>

@@ -13,12 +13,9 @@ enum class Activation : uint8_t { none, gelu_tanh, gelu_exact };
 /// For messages.
 inline std::string to_string(Activation activation) {
   switch (activation) {
-    case Activation::none:
-      return "none";
-    case Activation::gelu_tanh:
-      return "gelu_tanh";
-    case Activation::gelu_exact:
-      return "gelu_exact";
+    case Activation::none: return "none";
+    case Activation::gelu_tanh: return "gelu_tanh";
+    case Activation::gelu_exact: return "gelu_exact";
   }
   return "?";
 }

@@ -1,5 +1,6 @@
 // The one exception type and the one way to raise it. A message names the op (or file, or key), what was wanted, what
-// came and what to do, in one sentence. The formatting itself lives in error.cpp: this header is read by every compiler.
+// came and what to do, in one sentence. The formatting itself lives in error.cpp: this header is read by every
+// compiler.
 #pragma once
 
 #include <concepts>
@@ -31,9 +32,9 @@ struct MessageValue {
   template <std::floating_point T>
   MessageValue(T value) : text(shortest(static_cast<double>(value))) {}
   template <class T>
-    requires requires(const T& value) {
-      { to_string(value) } -> std::convertible_to<std::string>;
-    }
+  requires requires(const T& value) {
+    { to_string(value) } -> std::convertible_to<std::string>;
+  }
   MessageValue(const T& value) : text(to_string(value)) {}
 
  private:

@@ -23,9 +23,7 @@ struct BFloat16 {
     const uint32_t quiet_nan = (word >> 16) | 0x40u;
     bits = static_cast<uint16_t>((word & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded);
   }
-  TESSERA_HOST_DEVICE explicit operator float() const {
-    return bits_as<float>(static_cast<uint32_t>(bits) << 16);
-  }
+  TESSERA_HOST_DEVICE explicit operator float() const { return bits_as<float>(static_cast<uint32_t>(bits) << 16); }
 };
 
 /// IEEE binary16.

@@ -7,18 +7,14 @@ namespace {
 
 template <class T, class From>
 T widen(From value) {
-  if constexpr (sizeof(From) == 2)
-    return static_cast<float>(value);
-  else
-    return static_cast<T>(value);
+  if constexpr (sizeof(From) == 2) return static_cast<float>(value);
+  else return static_cast<T>(value);
 }
 
 template <class To, class T>
 To narrow(T value) {
-  if constexpr (sizeof(To) == 2)
-    return To(static_cast<float>(value));
-  else
-    return static_cast<To>(value);
+  if constexpr (sizeof(To) == 2) return To(static_cast<float>(value));
+  else return static_cast<To>(value);
 }
 
 template <class T, class From>

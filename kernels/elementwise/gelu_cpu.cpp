@@ -7,10 +7,8 @@ namespace tessera {
 void Gelu::operator()(Cpu) const {
   select_compute(
       [&]<class T>() {
-        if (kind == GeluKind::tanh)
-          map<T>(x, y, [](T v) { return gelu_tanh(v); });
-        else
-          map<T>(x, y, [](T v) { return gelu_exact(v); });
+        if (kind == GeluKind::tanh) map<T>(x, y, [](T v) { return gelu_tanh(v); });
+        else map<T>(x, y, [](T v) { return gelu_exact(v); });
       },
       x.dtype);
 }
@@ -18,10 +16,8 @@ void Gelu::operator()(Cpu) const {
 void GeluBackward::operator()(Cpu) const {
   select_compute(
       [&]<class T>() {
-        if (kind == GeluKind::tanh)
-          map<T>(x, dy, dx, [](T v, T d) { return d * gelu_tanh_slope(v); });
-        else
-          map<T>(x, dy, dx, [](T v, T d) { return d * gelu_exact_slope(v); });
+        if (kind == GeluKind::tanh) map<T>(x, dy, dx, [](T v, T d) { return d * gelu_tanh_slope(v); });
+        else map<T>(x, dy, dx, [](T v, T d) { return d * gelu_exact_slope(v); });
       },
       x.dtype);
 }

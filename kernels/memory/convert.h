@@ -14,14 +14,10 @@ void convert(const void* from, DType from_dtype, void* to, DType to_dtype, int64
 /// One element, converted.
 template <class To, class From>
 To convert_one(From from) {
-  if constexpr (std::is_class_v<From>)
-    return convert_one<To>(static_cast<float>(from));
-  else if constexpr (std::is_class_v<To>)
-    return To(static_cast<float>(from));
-  else if constexpr (std::is_same_v<To, bool>)
-    return from != From{0};
-  else
-    return static_cast<To>(from);
+  if constexpr (std::is_class_v<From>) return convert_one<To>(static_cast<float>(from));
+  else if constexpr (std::is_class_v<To>) return To(static_cast<float>(from));
+  else if constexpr (std::is_same_v<To, bool>) return from != From{0};
+  else return static_cast<To>(from);
 }
 
 /// `select` over all dtypes.

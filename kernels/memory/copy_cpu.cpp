@@ -166,10 +166,8 @@ void Copy::operator()(Cpu) const {
   int x_axis = axes.rank() - 1;
   while (x_axis >= 0 && axes[x_axis].x != 1) --x_axis;
   const bool transposed = x_axis >= 0 && x_axis != axes.rank() - 1 && inner.y == 1 && inner.x != 0;
-  if (transposed)
-    copy_transposed(*this, axes, x_axis);
-  else
-    copy_runs(*this, axes);
+  if (transposed) copy_transposed(*this, axes, x_axis);
+  else copy_runs(*this, axes);
 }
 
 }  // namespace tessera

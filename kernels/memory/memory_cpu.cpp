@@ -13,8 +13,7 @@ void Fill::operator()(Cpu) const {
     auto* const to = y.as<CppType<T>>();
     const int64_t stride = y.strides[0];
     parallel_chunks(y.shape[0], kElementGrain, [&](int64_t begin, int64_t end) {
-      if (stride == 1)
-        std::fill(to + begin, to + end, element);
+      if (stride == 1) std::fill(to + begin, to + end, element);
       else
         for (int64_t i = begin; i < end; ++i) to[i * stride] = element;
     });

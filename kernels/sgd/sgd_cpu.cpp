@@ -39,10 +39,8 @@ void SgdStep::operator()(Cpu) const {
           for (int64_t i = begin; i < end; i += kRun) {
             const int64_t n = std::min(kRun, end - i);
             T* weights = weight.as<T>() + i;
-            if (velocity)
-              update(factors, n, gradient.as<T>() + i, weights, velocity.as<T>() + i);
-            else
-              update(factors, n, gradient.as<T>() + i, weights);
+            if (velocity) update(factors, n, gradient.as<T>() + i, weights, velocity.as<T>() + i);
+            else update(factors, n, gradient.as<T>() + i, weights);
             if (mirror) convert_out(weights, n, address_of(mirror.data, mirror.dtype, i), mirror.dtype, 1);
           }
         });

@@ -19,14 +19,10 @@ namespace tessera {
 /// The rounding unit of a dtype, relative.
 inline double rounding_unit(DType dtype) {
   switch (dtype) {
-    case DType::f64:
-      return 0x1p-53;
-    case DType::f32:
-      return 0x1p-24;
-    case DType::f16:
-      return 0x1p-11;
-    default:
-      return 0x1p-8;
+    case DType::f64: return 0x1p-53;
+    case DType::f32: return 0x1p-24;
+    case DType::f16: return 0x1p-11;
+    default: return 0x1p-8;
   }
 }
 
@@ -109,20 +105,16 @@ class Array {
     double value = 0;
     visit([&]<DType T>() {
       const auto element = reinterpret_cast<const CppType<T>*>(bytes_.data())[offset];
-      if constexpr (is_16bit_float(T))
-        value = static_cast<float>(element);
-      else
-        value = static_cast<double>(element);
+      if constexpr (is_16bit_float(T)) value = static_cast<float>(element);
+      else value = static_cast<double>(element);
     });
     return value;
   }
   void write(int64_t offset, double value) {
     visit([&]<DType T>() {
       auto& element = reinterpret_cast<CppType<T>*>(bytes_.data())[offset];
-      if constexpr (is_16bit_float(T))
-        element = CppType<T>(static_cast<float>(value));
-      else
-        element = static_cast<CppType<T>>(value);
+      if constexpr (is_16bit_float(T)) element = CppType<T>(static_cast<float>(value));
+      else element = static_cast<CppType<T>>(value);
     });
   }
 

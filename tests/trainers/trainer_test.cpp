@@ -1,10 +1,10 @@
 #include "trainers/trainer.h"
 
+#include <fstream>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
-
-#include <fstream>
 
 namespace tessera {
 namespace {

@@ -30,10 +30,8 @@ void softmax_gradient(Tile<A> scores, Tile<A> dscores, Tile<const A> cap_slope, 
 /// dS = P · (dP − delta) · cap_slope (1 where absent). Where a weight is 0 so is dS, whatever dP holds.
 template <class A>
 void softmax_gradient(Tile<A> scores, Tile<A> dscores, Tile<const A> cap_slope, const A* lse, const A* delta) {
-  if (cap_slope.data)
-    detail::softmax_gradient<true>(scores, dscores, cap_slope, lse, delta);
-  else
-    detail::softmax_gradient<false>(scores, dscores, cap_slope, lse, delta);
+  if (cap_slope.data) detail::softmax_gradient<true>(scores, dscores, cap_slope, lse, delta);
+  else detail::softmax_gradient<false>(scores, dscores, cap_slope, lse, delta);
 }
 
 }  // namespace tessera::attention

@@ -1,9 +1,9 @@
 #include "framework/amp/autopsy.h"
 
+#include <limits>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <limits>
 
 #include "framework/ops.h"
 #include "modules/feed_forward.h"

@@ -1,11 +1,11 @@
 #include "framework/amp/grad_scaler.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <cstring>
 #include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "framework/io/safetensors.h"
 #include "framework/ops.h"
@@ -66,12 +66,9 @@ struct Transition {
 TEST(GradScaler, FollowsTheTableOfTransitions) {
   const float largest = std::numeric_limits<float>::max();
   const Transition table[] = {
-      {"a good update counts", 8, 0, true, 8, 1},
-      {"one before the boundary", 8, 1, true, 8, 2},
-      {"the boundary doubles", 8, 2, true, 16, 0},
-      {"an overflow halves and starts again", 8, 2, false, 4, 0},
-      {"an overflow at tracker 0", 8, 0, false, 4, 0},
-      {"growth stops before infinity", largest, 2, true, largest, 0},
+      {"a good update counts", 8, 0, true, 8, 1},      {"one before the boundary", 8, 1, true, 8, 2},
+      {"the boundary doubles", 8, 2, true, 16, 0},     {"an overflow halves and starts again", 8, 2, false, 4, 0},
+      {"an overflow at tracker 0", 8, 0, false, 4, 0}, {"growth stops before infinity", largest, 2, true, largest, 0},
       {"it may fall below 1", 1, 0, false, 0.5f, 0},
   };
   for (const Transition& row : table) {
@@ -159,7 +156,8 @@ TEST(GradScaler, MisuseSaysWhatToChange) {
   EXPECT_THAT(message_of([] { GradScaler({.growth_factor = 1}); }), HasSubstr("growth_factor must exceed 1"));
   EXPECT_THAT(message_of([] { GradScaler({.backoff_factor = 1}); }), HasSubstr("backoff_factor"));
   Model model;
-  EXPECT_THAT(message_of([&] { ParameterArena(model, {.dtype = DType::f16}); }), HasSubstr("for 16-bit training set the mirror"));
+  EXPECT_THAT(message_of([&] { ParameterArena(model, {.dtype = DType::f16}); }),
+              HasSubstr("for 16-bit training set the mirror"));
 }
 
 TEST(GradScaler, CollapseIsAnError) {

@@ -1,7 +1,7 @@
 // A bad number anywhere in a step, in any precision: nothing of it reaches the weights.
-#include <gtest/gtest.h>
-
 #include <limits>
+
+#include <gtest/gtest.h>
 
 #include "framework/amp/grad_scaler.h"
 #include "framework/ops.h"
@@ -27,8 +27,9 @@ Variable poisoned(const Variable& x, Where where, float value) {
     return bad;
   };
   const Tensor y = where == Where::activation ? with_bad_element(x.value()) : x.value();
-  return record("poison", y,
-                [=](const Tensor& dy, GradientSlot dx) { dx.add(where == Where::gradient ? with_bad_element(dy) : dy); }, x);
+  return record(
+      "poison", y,
+      [=](const Tensor& dy, GradientSlot dx) { dx.add(where == Where::gradient ? with_bad_element(dy) : dy); }, x);
 }
 
 struct Model {

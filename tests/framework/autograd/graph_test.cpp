@@ -19,19 +19,21 @@ Variable times(const Variable& x, double factor) {
     launch(Scale{.x = t.view({-1}).in<1>(), .factor = factor, .y = y.view({-1}).out<1>()}, exec_of(t.device()));
     return y;
   };
-  return record("times", scaled(x.value()), [scaled](const Tensor& dy, GradientSlot dx) { dx.add(scaled(dy)); }, x);
+  return record(
+      "times", scaled(x.value()), [scaled](const Tensor& dy, GradientSlot dx) { dx.add(scaled(dy)); }, x);
 }
 
 // Returns its gradient to both inputs by reference, as an addition does.
 Variable plus(const Variable& a, const Variable& b) {
   Tensor y = a.value().contiguous_copy();
   for (int64_t i = 0; i < y.numel(); ++i) y.data<float>()[i] += b.value().data<float>()[i];
-  return record("plus", y,
-                [](const Tensor& dy, GradientSlot da, GradientSlot db) {
-                  da.add(dy);
-                  db.add(dy);
-                },
-                a, b);
+  return record(
+      "plus", y,
+      [](const Tensor& dy, GradientSlot da, GradientSlot db) {
+        da.add(dy);
+        db.add(dy);
+      },
+      a, b);
 }
 
 Tensor vector(std::vector<float> values) { return Tensor::from(values, {static_cast<int64_t>(values.size())}); }
@@ -52,8 +54,8 @@ struct Model {
 TEST(Graph, AGradientReturnedTwiceIsNotAddedIntoItself) {
   const Pass pass = Pass::recording({});
   const Variable x = pass.leaf(vector({1, 2}));
-  const Variable y = plus(x, x);                          // both slots are x's
-  backward(plus(times(y, 3), y), vector({1, 10}));        // dy reaches y twice, then x twice
+  const Variable y = plus(x, x);                    // both slots are x's
+  backward(plus(times(y, 3), y), vector({1, 10}));  // dy reaches y twice, then x twice
   EXPECT_THAT(x.gradient().to_vector<float>(), ElementsAre(8, 80));
 }
 
@@ -115,8 +117,8 @@ TEST(Graph, GradientsAddUpOverTheMicroStepsOfAWindow) {
 TEST(Graph, AGradientOfTheWrongDtypeIsRefusedByName) {
   const Pass pass = Pass::recording({});
   const Variable x = pass.leaf(vector({1, 2}));
-  const Variable y = record("wrong", x.value(),
-                            [](const Tensor& dy, GradientSlot dx) { dx.add(dy.to(DType::bf16)); }, times(x, 1));
+  const Variable y = record(
+      "wrong", x.value(), [](const Tensor& dy, GradientSlot dx) { dx.add(dy.to(DType::bf16)); }, times(x, 1));
   try {
     backward(y, vector({1, 1}));
     FAIL();
@@ -166,7 +168,8 @@ TEST(Graph, ConsumersSaveTheRecipeInsteadOfTheValue) {
 TEST(Graph, BackwardFreesWhatWasSavedAsItGoes) {
   const Pass pass = Pass::recording({});
   Tensor saved = vector({1, 2, 3});
-  Variable y = record("keeper", vector({1}), [saved](const Tensor&, GradientSlot) {}, pass.leaf(vector({1})));
+  Variable y = record(
+      "keeper", vector({1}), [saved](const Tensor&, GradientSlot) {}, pass.leaf(vector({1})));
   EXPECT_FALSE(saved.unique());
   backward(y);
   EXPECT_TRUE(saved.unique());
@@ -174,11 +177,14 @@ TEST(Graph, BackwardFreesWhatWasSavedAsItGoes) {
 
 TEST(Gradcheck, FindsAWrongFactor) {
   const auto wrong = [](std::span<const Variable> x) {
-    return record("wrong", x[0].value(), [](const Tensor& dy, GradientSlot dx) {
-      const Tensor twice = empty_like(dy);
-      launch(Scale{.x = dy.in<1>(), .factor = 1.001, .y = twice.out<1>()}, exec_of(dy.device()));
-      dx.add(twice);
-    }, x[0]);
+    return record(
+        "wrong", x[0].value(),
+        [](const Tensor& dy, GradientSlot dx) {
+          const Tensor twice = empty_like(dy);
+          launch(Scale{.x = dy.in<1>(), .factor = 1.001, .y = twice.out<1>()}, exec_of(dy.device()));
+          dx.add(twice);
+        },
+        x[0]);
   };
   const Tensor point = Tensor::from(std::vector<double>{0.3, -2}, {2});
   const GradcheckResult result = gradcheck(wrong, {{point}});

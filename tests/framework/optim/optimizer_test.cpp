@@ -1,9 +1,9 @@
 #include "framework/optim/optimizer.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <limits>
+
+#include <gtest/gtest.h>
 
 namespace tessera {
 namespace {

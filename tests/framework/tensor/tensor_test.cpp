@@ -1,9 +1,9 @@
 #include "framework/tensor/tensor.h"
 
+#include <numeric>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <numeric>
 
 #include "framework/tensor/allocator.h"
 #include "framework/tensor/random.h"
@@ -49,7 +49,8 @@ TEST(Tensor, EveryReshapeEqualsTheOneOfACopy) {
     const int64_t n = source.numel();
     for (int64_t a = 1; a <= n; ++a) {
       if (n % a != 0) continue;
-      EXPECT_EQ(source.reshape({a, n / a}).to_vector<float>(), source.contiguous_copy().view({a, -1}).to_vector<float>());
+      EXPECT_EQ(source.reshape({a, n / a}).to_vector<float>(),
+                source.contiguous_copy().view({a, -1}).to_vector<float>());
     }
   }
 }
