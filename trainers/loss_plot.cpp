@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "framework/data/utf8.h"
 #include "framework/io/atomic_file.h"
 #include "trainers/loss_curve.h"
 #include "trainers/plot_axis.h"
@@ -195,39 +196,16 @@ std::string draw_legend(const Curves& curves) {
   return svg;
 }
 
-/// The bytes of the UTF-8 character that `text` begins with; 0 where that is none.
-size_t character_length(std::string_view text) {
-  const auto first = static_cast<unsigned char>(text.front());
-  const size_t length = first < 0x80   ? 1
-                        : first < 0xC2 ? 0
-                        : first < 0xE0 ? 2
-                        : first < 0xF0 ? 3
-                        : first < 0xF5 ? 4
-                                       : 0;
-  for (size_t i = 1; i < length; ++i) {
-    if (i >= text.size() || (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) return 0;
-  }
-  return length;
-}
-
-/// The text as XML holds it: reserved characters by name, control characters and bytes that are no UTF-8 as `?`.
+/// The text as XML holds it: reserved characters by name, control characters as `?`, bytes that are no UTF-8 as U+FFFD.
 std::string escape(std::string_view text) {
   std::string escaped;
-  while (!text.empty()) {
-    const size_t length = character_length(text);
-    const char first = text.front();
-    switch (first) {
+  for (const char c : repaired(text)) {
+    switch (c) {
       case '&': escaped += "&amp;"; break;
       case '<': escaped += "&lt;"; break;
       case '>': escaped += "&gt;"; break;
-      default:
-        if (length == 0 || (first >= 0 && first < ' ')) {
-          escaped += '?';
-        } else {
-          escaped += text.substr(0, length);
-        }
+      default: escaped += static_cast<unsigned char>(c) < ' ' ? '?' : c;
     }
-    text.remove_prefix(std::max<size_t>(length, 1));
   }
   return escaped;
 }

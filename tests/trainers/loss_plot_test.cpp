@@ -78,7 +78,7 @@ TEST(LossPlot, TakesWhateverARunReports) {
 }
 
 TEST(LossPlot, EscapesTheTitle) {
-  EXPECT_THAT(checked_plot({}, "a<b> & \"c\" ü\n\xFF\xC3"), HasSubstr("a&lt;b&gt; &amp; \"c\" ü???"));
+  EXPECT_THAT(checked_plot({}, "a<b> & \"c\" ü\n\xFF\xC3"), HasSubstr("a&lt;b&gt; &amp; \"c\" ü?��"));
 }
 
 TEST(LossPlot, IsWritten) {

@@ -81,13 +81,13 @@ OptionSection data_options() {
       "Data",
       {
           text("data", &C::data, "a path or a task",
-               "what to learn: a text file, a glob, a folder of text files, a token file, or a task made on the fly "
-               "(task:copy, task:sort, task:addition, task:modular_addition)")
+               "what to learn: a text file, a glob, a folder of text files, token files, or endless samples of a task: "
+               "task:copy, task:sort, task:addition or task:modular_addition, also with a size as in task:copy:16")
               .also({"dataset", "data_dir", "data_path", "train_data", "input"}),
           text("tokenizer", &C::tokenizer, "char | byte | sentencepiece:N with N from 8 to 1000000", is_tokenizer,
                "how text becomes tokens; sentencepiece:N trains N subword pieces on the data"),
           integer("vocab_size", &C::vocab_size, {0, 100 * kMillion},
-                  "tokens that a token file may hold; 0: found in the data")
+                  "ids that the model can read and write; 0: as many as the data has")
               .also({"vocab"}),
           integer("batch_size", &C::batch_size, {1, kMillion}, "sequences per forward and backward pass")
               .also({"per_device_train_batch_size", "micro_batch_size"}),
