@@ -33,12 +33,18 @@ Statistics<T> statistics_of(const T* s, int64_t n, double epsilon, Centering cen
 #pragma omp simd reduction(+ : total)
     for (int64_t c = 0; c < n; ++c) total += s[c];
   }
-  const T mean = total / static_cast<T>(n);
-  T squares = 0;
-#pragma omp simd reduction(+ : squares)
-  for (int64_t c = 0; c < n; ++c) squares += (s[c] - mean) * (s[c] - mean);
-  const T variance = squares / static_cast<T>(n);
-  return {mean, 1 / std::sqrt(variance + static_cast<T>(epsilon))};
+  const T near = total / static_cast<T>(n);
+  // Distances to a number near the mean are small, so their sums keep the digits that `total` has lost.
+  T distances = 0, squares = 0;
+#pragma omp simd reduction(+ : distances, squares)
+  for (int64_t c = 0; c < n; ++c) {
+    const T distance = s[c] - near;
+    distances += distance;
+    squares += distance * distance;
+  }
+  const T correction = centering == Centering::mean ? distances / static_cast<T>(n) : T{0};
+  const T variance = squares / static_cast<T>(n) - correction * correction;
+  return {near + correction, 1 / std::sqrt(variance + static_cast<T>(epsilon))};
 }
 
 // s = x + residual as the rest of the row's work will see it: rounded to the dtype of `sum` where it is stored.
