@@ -145,7 +145,7 @@ void TrainRun::report(StepReport& now, bool evaluated) {
   watch_.new_lap();
   if (!evaluated) return;
   progress_->evaluation(now);
-  write_loss_plot(folder_ / "loss.svg", history_, folder_.filename().string());
+  write_loss_plot(folder_ / "loss.svg", history_, fs::absolute(folder_ / "config.cfg").parent_path().filename().string());
 }
 
 void TrainRun::save() {
@@ -175,9 +175,14 @@ int TrainRun::stop_for_non_finite() {
 
 void TrainRun::finish() {
   progress_->finish();
-  const std::string text = draw_samples(trainer_.model(), trainer_.data().tokenizer(), config(), 1);
-  append_samples(folder_, trainer_.iteration(), text);
-  fmt::print("\n{}\n\nrun folder: {} (loss curve: {})\n", text, folder_.string(), (folder_ / "loss.svg").string());
+  try {
+    const std::string text = draw_samples(trainer_.model(), trainer_.data().tokenizer(), config(), 1);
+    append_samples(folder_, trainer_.iteration(), text);
+    fmt::print("\n{}\n\n", text);
+  } catch (const Error& error) {  // a prompt that does not suit the data spoils no training
+    fmt::print("no sample was drawn: {}\n", error.what());
+  }
+  fmt::print("run folder: {} (loss curve: {})\n", folder_.string(), (folder_ / "loss.svg").string());
 }
 
 }  // namespace tessera
