@@ -47,8 +47,9 @@ template <class T>
 Partial scan(const In<1>& gradient, int64_t begin, int64_t end) {
   T buffer[kRun];
   Partial partial;
-  for (int64_t i = begin; i < end; i += kRun) {
-    const int64_t n = std::min(kRun, end - i);
+  const int64_t run = gradient.dtype == dtype_of<T>() ? end - begin : kRun;
+  for (int64_t i = begin; i < end; i += run) {
+    const int64_t n = std::min(run, end - i);
     const T* values = load_run(gradient, i, n, buffer);
     const double sum = sum_of_squares(values, n);
     partial.sum += sum;

@@ -42,15 +42,16 @@ const dnnl::engine& engine() {
   return cpu;
 }
 
-dnnl::memory::desc describe(const std::array<int64_t, 2>& shape, const std::array<int64_t, 2>& strides, DType dtype) {
+dnnl::memory::desc description_of(const std::array<int64_t, 2>& shape, const std::array<int64_t, 2>& strides,
+                                  DType dtype) {
   using Type = dnnl::memory::data_type;
   return {{shape[0], shape[1]}, dtype == DType::f32 ? Type::f32 : Type::bf16, {strides[0], strides[1]}};
 }
 
 dnnl::matmul::primitive_desc describe(const Product& product) {
-  const auto a = describe(product.a.shape, product.a.strides, product.a.dtype);
-  const auto b = describe(product.b.shape, product.b.strides, product.b.dtype);
-  const auto c = describe(product.c.shape, product.c.strides, product.c.dtype);
+  const auto a = description_of(product.a.shape, product.a.strides, product.a.dtype);
+  const auto b = description_of(product.b.shape, product.b.strides, product.b.dtype);
+  const auto c = description_of(product.c.shape, product.c.strides, product.c.dtype);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // the library's own belongs to the thread that created
   if (product.accumulate) {
@@ -70,10 +71,13 @@ class CompiledProduct {
  public:
   explicit CompiledProduct(const Product& product) : CompiledProduct(describe(product)) {}
 
-  void run(const Product& product, const dnnl::stream& stream) const {
+  size_t scratchpad_bytes() const { return scratchpad_.get_desc().get_size(); }
+
+  void run(const Product& product, void* scratchpad, const dnnl::stream& stream) const {
     a_.set_data_handle(const_cast<void*>(product.a.data));
     b_.set_data_handle(const_cast<void*>(product.b.data));
     c_.set_data_handle(product.c.data);
+    scratchpad_.set_data_handle(scratchpad);
     const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, a_.get()},
                                          {DNNL_ARG_WEIGHTS, b_.get()},
                                          {DNNL_ARG_DST, c_.get()},
@@ -88,7 +92,7 @@ class CompiledProduct {
         a_(description.src_desc(), engine(), nullptr),
         b_(description.weights_desc(), engine(), nullptr),
         c_(description.dst_desc(), engine(), nullptr),
-        scratchpad_(description.scratchpad_desc(), engine()) {}
+        scratchpad_(description.scratchpad_desc(), engine(), nullptr) {}
 
   dnnl::matmul primitive_;
   dnnl::memory a_, b_, c_, scratchpad_;
@@ -107,7 +111,7 @@ class Cache {
       entry->key.emplace(key);
     }
     entry->used = ++clock_;
-    entry->compiled->run(product, stream_);
+    entry->compiled->run(product, scratchpad(entry->compiled->scratchpad_bytes()), stream_);
   }
 
  private:
@@ -120,7 +124,19 @@ class Cache {
     uint64_t used = 0;
   };
 
+  /// One for all products, as large as the largest needs.
+  void* scratchpad(size_t bytes) {
+    if (bytes > scratchpad_bytes_) {
+      const dnnl::memory::desc description({static_cast<int64_t>(bytes)}, dnnl::memory::data_type::u8, {1});
+      scratchpad_ = dnnl::memory(description, engine());
+      scratchpad_bytes_ = bytes;
+    }
+    return bytes > 0 ? scratchpad_.get_data_handle() : nullptr;
+  }
+
   std::array<Entry, kSets * kWays> entries_;
+  dnnl::memory scratchpad_;
+  size_t scratchpad_bytes_ = 0;
   uint64_t clock_ = 0;
   dnnl::stream stream_{engine()};
 };

@@ -22,16 +22,20 @@ void Fill::operator()(Cpu) const {
 
 void ToMask::operator()(Cpu) const {
   select_any(x.dtype, [&]<DType T>() {
+    using Number = std::conditional_t<is_16bit_float(T), float, CppType<T>>;
     const auto* from = x.as<CppType<T>>();
     bool* to = y.as<bool>();
-    bool binary = true;
-    for (int64_t i = 0; i < x.shape[0]; ++i) {
-      const auto element =
-          convert_one<std::conditional_t<std::is_class_v<CppType<T>>, float, CppType<T>>>(from[i * x.strides[0]]);
-      to[i * y.strides[0]] = element == 1;
-      binary = binary && (element == 1 || element == 0);
-    }
-    if (!binary) *not_binary = 1;
+    parallel_chunks(x.shape[0], kElementGrain, [&](int64_t begin, int64_t end) {
+      bool binary = true;
+      for (int64_t i = begin; i < end; ++i) {
+        const auto element = convert_one<Number>(from[i * x.strides[0]]);
+        to[i * y.strides[0]] = element == 1;
+        binary &= element == 1 || element == 0;
+      }
+      if (binary) return;
+#pragma omp atomic write
+      *not_binary = 1;
+    });
   });
 }
 

@@ -9,6 +9,7 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kTile = 8;
+constexpr int64_t kLine = 16;
 
 using Row = uint32_t __attribute__((vector_size(32)));
 
@@ -34,23 +35,27 @@ void transpose_tile(const T* x, int64_t x_stride, T* y, int64_t y_stride) {
   for (int i = 0; i < 8; ++i) std::memcpy(y + i * y_stride, &b[i], sizeof(Row));
 }
 
+/// Any part of a matrix up to 8 × 8.
+template <class T>
+void transpose_part(const T* x, int64_t x_stride, int64_t rows, int64_t columns, T* y, int64_t y_stride) {
+  if constexpr (sizeof(T) == 4) {
+    if (rows == kTile && columns == kTile) return transpose_tile(x, x_stride, y, y_stride);
+  }
+  for (int64_t c = 0; c < columns; ++c) {
+    for (int64_t r = 0; r < rows; ++r) y[c * y_stride + r] = x[r * x_stride + c];
+  }
+}
+
 template <class T>
 void transpose_matrix(const In<2>& x, const Out<2>& y) {
   const auto [rows, columns] = x.shape;
-  for (int64_t i = 0; i < rows; i += kTile) {
-    for (int64_t j = 0; j < columns; j += kTile) {
-      const T* from = x.as<T>() + i * x.strides[0] + j;
-      T* to = y.as<T>() + j * y.strides[0] + i;
-      const int64_t height = std::min(kTile, rows - i);
-      const int64_t width = std::min(kTile, columns - j);
-      if constexpr (sizeof(T) == 4) {
-        if (height == kTile && width == kTile) {
-          transpose_tile(from, x.strides[0], to, y.strides[0]);
-          continue;
-        }
-      }
-      for (int64_t c = 0; c < width; ++c) {
-        for (int64_t r = 0; r < height; ++r) to[c * y.strides[0] + r] = from[r * x.strides[0] + c];
+  // Tiles below each other in turn, so that a line of y is filled while it is in the cache.
+  for (int64_t i = 0; i < rows; i += kLine) {
+    const int64_t end = std::min(rows, i + kLine);
+    for (int64_t c = 0; c < columns; c += kTile) {
+      for (int64_t r = i; r < end; r += kTile) {
+        transpose_part(x.as<T>() + r * x.strides[0] + c, x.strides[0], std::min(kTile, end - r),
+                       std::min(kTile, columns - c), y.as<T>() + c * y.strides[0] + r, y.strides[0]);
       }
     }
   }
