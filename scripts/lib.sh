@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts of this folder, which source it: where the tree is, how work is announced, timed and summed up,
 # and how this machine builds.
 
