@@ -60,7 +60,8 @@ In<Rank> read_only(const Out<Rank>& y) {
 /// Calls `body.operator()<T>()` with T the type in which a kernel computes: double where any dtype is f64, else float.
 template <class Body, class... DTypes>
 void select_compute(Body&& body, DTypes... dtypes) {
-  if (((dtypes == DType::f64) || ...)) body.template operator()<double>();
+  const bool wide = ((dtypes == DType::f64) || ...);
+  if (wide) body.template operator()<double>();
   else body.template operator()<float>();
 }
 
