@@ -101,11 +101,7 @@ TokenSource encode_as(const MappedFile& file, const Tokenizer& tokenizer) {
   std::string_view rest = file.text();
   while (!rest.empty()) {
     size_t length = std::min(kPiece, rest.size());
-    if (length < rest.size()) {  // cut after a newline, or at least between two characters
-      const size_t newline = rest.rfind('\n', length - 1);
-      if (newline != rest.npos) length = newline + 1;
-      while (length > kPiece - 4 && (static_cast<uint8_t>(rest[length]) & 0xc0) == 0x80) --length;
-    }
+    while (length < rest.size() && (static_cast<uint8_t>(rest[length]) & 0xc0) == 0x80) --length;  // whole characters
     const TextPlace place{.name = file.path().string(), .offset = rest.data() - file.text().data()};
     const std::vector<int32_t> tokens = tokenizer.encode(rest.substr(0, length), place);
     std::ranges::transform(tokens, std::back_inserter(ids), [](int32_t token) { return static_cast<Id>(token); });

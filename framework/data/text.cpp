@@ -17,15 +17,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Files left out, by reason: one sentence per reason, with their names.
+/// Files left out, by reason: one sentence per reason, with their names in order.
 class LeftOut {
  public:
-  void add(const std::string& reason, const fs::path& path) { names_[reason].push_back(path.filename().string()); }
+  void add(const std::string& reason, const fs::path& path) { names_[reason].insert(path.filename().string()); }
   std::vector<std::string> sentences(const std::string& source) const {
     constexpr size_t kShown = 20;
     std::vector<std::string> result;
     for (const auto& [reason, names] : names_) {
-      const auto shown = std::span(names).first(std::min(names.size(), kShown));
+      const std::vector<std::string> shown(
+          names.begin(), std::next(names.begin(), static_cast<std::ptrdiff_t>(std::min(names.size(), kShown))));
       const auto more = names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : std::string();
       result.push_back(
           fmt::format("{}: left out {} {}: {}{}", source, names.size(), reason, fmt::join(shown, ", "), more));
@@ -34,7 +35,7 @@ class LeftOut {
   }
 
  private:
-  std::map<std::string, std::vector<std::string>> names_;
+  std::map<std::string, std::set<std::string>> names_;
 };
 
 bool is_pattern(const std::string& source) { return source.find_first_of("*?[") != source.npos; }
