@@ -3,102 +3,94 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
-#include <map>
-#include <mutex>
 
+#include "framework/tensor/caching_allocator.h"
 #include "kernels/common/error.h"
 
 namespace tessera {
-namespace {
-
-constexpr size_t kAlignment = 64;
 
 // Classes are an eighth of a power of two apart: similar sizes share blocks, at most 12.5 % (never touched) is lost.
-size_t size_class(size_t bytes) {
-  bytes = std::max(bytes, kAlignment);
-  const size_t step = std::max(std::bit_floor(bytes) / 8, kAlignment);
+size_t CachingAllocator::size_class(size_t bytes) const {
+  const size_t alignment = system_.alignment;
+  bytes = std::max(bytes, alignment);
+  const size_t step = std::max(std::bit_floor(bytes) / 8, alignment);
   return (bytes + step - 1) / step * step;
 }
 
-class CpuAllocator {
- public:
-  void* allocate(size_t bytes) {
-    const size_t size = size_class(bytes);
-    const std::scoped_lock lock(mutex_);
-    ++stats_.requests;
-    void* block = take_cached(size);
-    if (block == nullptr) block = from_system(size);
-    stats_.bytes_in_use += static_cast<int64_t>(size);
-    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.bytes_in_use);
-    return block;
-  }
+void* CachingAllocator::allocate(size_t bytes) {
+  const size_t size = size_class(bytes);
+  const std::scoped_lock lock(mutex_);
+  ++stats_.requests;
+  void* block = take_cached(size);
+  if (block == nullptr) block = from_system(size);
+  stats_.bytes_in_use += static_cast<int64_t>(size);
+  stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.bytes_in_use);
+  return block;
+}
 
-  void deallocate(void* block, size_t bytes) noexcept {
-    const size_t size = size_class(bytes);
-    const std::scoped_lock lock(mutex_);
-    stats_.bytes_in_use -= static_cast<int64_t>(size);
-    stats_.bytes_cached += static_cast<int64_t>(size);
-    cached_.emplace(size, block);
-  }
+void CachingAllocator::deallocate(void* block, size_t bytes) noexcept {
+  const size_t size = size_class(bytes);
+  const std::scoped_lock lock(mutex_);
+  stats_.bytes_in_use -= static_cast<int64_t>(size);
+  stats_.bytes_cached += static_cast<int64_t>(size);
+  cached_.emplace(size, block);
+}
 
-  void release_cached() {
-    const std::scoped_lock lock(mutex_);
+void CachingAllocator::release_cached() {
+  const std::scoped_lock lock(mutex_);
+  drop_cached();
+}
+
+AllocatorStats CachingAllocator::stats() {
+  const std::scoped_lock lock(mutex_);
+  return stats_;
+}
+
+void* CachingAllocator::take_cached(size_t size) {
+  const auto found = cached_.find(size);
+  if (found == cached_.end()) return nullptr;
+  void* block = found->second;
+  cached_.erase(found);
+  stats_.bytes_cached -= static_cast<int64_t>(size);
+  return block;
+}
+
+void* CachingAllocator::from_system(size_t size) {
+  ++stats_.system_allocations;
+  void* block = system_.take(device_.index, size);
+  if (block == nullptr) {
     drop_cached();
+    block = system_.take(device_.index, size);
   }
+  expect(block != nullptr,
+         "{} is out of memory: {} bytes were asked for with {} bytes in use; try a smaller batch_size, smaller "
+         "q_bucket_size and k_bucket_size, recompute = True or a 16-bit dtype",
+         to_string(device_), size, stats_.bytes_in_use);
+  return block;
+}
 
-  AllocatorStats stats() {
-    const std::scoped_lock lock(mutex_);
-    return stats_;
-  }
+void CachingAllocator::drop_cached() {
+  for (const auto& [size, block] : cached_) system_.give_back(device_.index, block);
+  cached_.clear();
+  stats_.bytes_cached = 0;
+}
 
- private:
-  void* take_cached(size_t size) {
-    const auto found = cached_.find(size);
-    if (found == cached_.end()) return nullptr;
-    void* block = found->second;
-    cached_.erase(found);
-    stats_.bytes_cached -= static_cast<int64_t>(size);
-    return block;
-  }
-
-  void* from_system(size_t size) {
-    ++stats_.system_allocations;
-    void* block = std::aligned_alloc(kAlignment, size);
-    if (block == nullptr) {
-      drop_cached();
-      block = std::aligned_alloc(kAlignment, size);
-    }
-    expect(block != nullptr,
-           "out of memory: {} bytes were asked for with {} bytes in use; try a smaller batch_size, recompute = True or "
-           "a 16-bit dtype",
-           size, stats_.bytes_in_use);
-    return block;
-  }
-
-  void drop_cached() {
-    for (const auto& [size, block] : cached_) std::free(block);
-    cached_.clear();
-    stats_.bytes_cached = 0;
-  }
-
-  std::mutex mutex_;
-  std::multimap<size_t, void*> cached_;
-  AllocatorStats stats_;
-};
-
-// Never destroyed: tensors with static storage may outlive every other object.
-CpuAllocator& cpu_allocator() {
-  static auto* allocator = new CpuAllocator;
+CachingAllocator& cpu_allocator() {
+  static auto* allocator =
+      new CachingAllocator(Device::cpu(), {.take = [](int, size_t bytes) { return std::aligned_alloc(64, bytes); },
+                                           .give_back = [](int, void* block) { std::free(block); },
+                                           .alignment = 64});
   return *allocator;
 }
 
-}  // namespace
-
+// The CUDA build replaces this one (allocator_cuda.cpp).
 #ifndef TESSERA_WITH_CUDA
-void* allocate(Device, size_t bytes) { return cpu_allocator().allocate(bytes); }
-void deallocate(Device, void* block, size_t bytes) noexcept { cpu_allocator().deallocate(block, bytes); }
-void release_cached_memory(Device) { cpu_allocator().release_cached(); }
-AllocatorStats allocator_stats(Device) { return cpu_allocator().stats(); }
+CachingAllocator& allocator_of(Device) { return cpu_allocator(); }
 #endif
+
+void* allocate(Device device, size_t bytes) { return allocator_of(device).allocate(bytes); }
+void deallocate(Device device, void* block, size_t bytes) noexcept { allocator_of(device).deallocate(block, bytes); }
+void release_cached_memory(Device device) { allocator_of(device).release_cached(); }
+AllocatorStats allocator_stats(Device device) { return allocator_of(device).stats(); }
 
 }  // namespace tessera

@@ -1,0 +1,52 @@
+// One caching allocator per GPU. It also serves the kernels' scratch memory.
+#include <vector>
+
+#include "framework/tensor/caching_allocator.h"
+#include "kernels/common/cuda/runtime.h"
+#include "kernels/common/cuda/scratch.h"
+
+namespace tessera {
+namespace {
+
+void* take(int device, size_t bytes) {
+  void* block = nullptr;
+  cuda_check(cudaSetDevice(device), "cudaSetDevice");
+  const cudaError_t error = cudaMalloc(&block, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // or the next launch would report it
+    return nullptr;
+  }
+  cuda_check(error, "cudaMalloc");
+  return block;
+}
+
+// Nothing may still use the block: the stream is waited for.
+void give_back(int device, void* block) {
+  cuda_check(cudaSetDevice(device), "cudaSetDevice");
+  cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(std::get<Cuda>(exec_of(Device::cuda(device))).stream)),
+             "cudaStreamSynchronize");
+  cuda_check(cudaFree(block), "cudaFree");
+}
+
+std::vector<CachingAllocator*>& gpu_allocators() {
+  static auto* all = [] {
+    auto* made = new std::vector<CachingAllocator*>;
+    for (int i = 0; i < cuda_device_count(); ++i)
+      made->push_back(new CachingAllocator(Device::cuda(i), {.take = take, .give_back = give_back, .alignment = 256}));
+    set_scratch_source({.take = [](int device, size_t bytes) { return allocate(Device::cuda(device), bytes); },
+                        .give_back =
+                            [](int device, void* block, size_t bytes) noexcept {
+                              deallocate(Device{Device::Kind::cuda, device}, block, bytes);
+                            }});
+    return made;
+  }();
+  return *all;
+}
+
+}  // namespace
+
+CachingAllocator& allocator_of(Device device) {
+  return device.is_cpu() ? cpu_allocator() : *gpu_allocators().at(static_cast<size_t>(device.index));
+}
+
+}  // namespace tessera

@@ -1,0 +1,46 @@
+// Blocks of one device's memory that are kept after use and handed out again by size class. The CPU and every GPU have
+// one each. On a GPU a block may be handed out while earlier work of the device's one stream still uses it: the new
+// work comes behind it.
+#pragma once
+
+#include <map>
+#include <mutex>
+
+#include "framework/tensor/allocator.h"
+
+namespace tessera {
+
+/// Where blocks come from. `take` returns null when there is no more.
+struct SystemMemory {
+  void* (*take)(int device, size_t bytes);
+  void (*give_back)(int device, void* block);
+  size_t alignment;  ///< of every block
+};
+
+class CachingAllocator {
+ public:
+  CachingAllocator(Device device, SystemMemory system) : device_(device), system_(system) {}
+
+  void* allocate(size_t bytes);
+  void deallocate(void* block, size_t bytes) noexcept;
+  void release_cached();
+  AllocatorStats stats();
+
+ private:
+  size_t size_class(size_t bytes) const;
+  void* take_cached(size_t size);
+  void* from_system(size_t size);
+  void drop_cached();
+
+  Device device_;
+  SystemMemory system_;
+  std::mutex mutex_;
+  std::multimap<size_t, void*> cached_;
+  AllocatorStats stats_;
+};
+
+/// The allocator of `device`, never destroyed: tensors with static storage may outlive every other object.
+CachingAllocator& allocator_of(Device device);
+CachingAllocator& cpu_allocator();
+
+}  // namespace tessera

@@ -1,0 +1,59 @@
+// The activations and their slopes in device code; equations in kernels/elementwise/gelu.h and silu.h.
+#pragma once
+
+#include <math.h>
+
+#include "kernels/common/cuda/words.cuh"
+
+namespace tessera {
+
+template <class T>
+__device__ T device_sigmoid(T x) {
+  return T(1) / (T(1) + exp(-x));
+}
+
+/// Gelu in its tanh form: (1 + tanh u)/2 = σ(2u).
+struct GeluTanh {
+  template <class T>
+  __device__ static T gate(T x) {
+    return device_sigmoid(T(1.5957691216057307117) * x * (1 + T(0.044715) * x * x));
+  }
+  template <class T>
+  __device__ static T value(T x) {
+    return x * gate(x);
+  }
+  template <class T>
+  __device__ static T slope(T x) {
+    const T g = gate(x);
+    return g + g * (1 - g) * x * (T(1.5957691216057307117) * (1 + T(0.134145) * x * x));
+  }
+};
+
+struct GeluExact {
+  template <class T>
+  __device__ static T distribution(T x) {
+    return T(0.5) * erfc(-x * T(0.70710678118654752440));
+  }
+  template <class T>
+  __device__ static T value(T x) {
+    return x * distribution(x);
+  }
+  template <class T>
+  __device__ static T slope(T x) {
+    return distribution(x) + x * T(0.39894228040143267794) * exp(T(-0.5) * x * x);
+  }
+};
+
+struct SiluFunction {
+  template <class T>
+  __device__ static T value(T x) {
+    return x * device_sigmoid(x);
+  }
+  template <class T>
+  __device__ static T slope(T x) {
+    const T g = device_sigmoid(x);
+    return g * (1 + x * (1 - g));
+  }
+};
+
+}  // namespace tessera

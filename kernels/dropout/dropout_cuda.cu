@@ -1,0 +1,54 @@
+#include "kernels/common/cuda/elements.cuh"
+#include "kernels/common/philox.h"
+#include "kernels/dropout/dropout.h"
+
+namespace tessera {
+namespace {
+
+struct DropoutArguments {
+  Elements<2> x, residual;
+  uint32_t threshold;
+  double factor;
+  uint64_t key;
+  int64_t first_row;
+  Elements<2> y;
+};
+
+template <class T>
+__global__ void dropout_kernel(const __grid_constant__ DropoutArguments op) {
+  const int64_t width = op.x.shape[1], pieces = (width + kVector - 1) / kVector, task = grid_thread();
+  if (task >= op.x.shape[0] * pieces) return;
+  const int64_t row = task / pieces, c = task % pieces * kVector;
+  const int n = run_length(width - c);
+  const auto index = static_cast<uint64_t>(op.first_row + row);
+  T x[kVector], residual[kVector] = {};
+  load_run(op.x, row * op.x.strides[0] + c, n, x);
+  if (op.residual) load_run(op.residual, row * op.residual.strides[0] + c, n, residual);
+#pragma unroll
+  for (int quad = 0; quad < kVector / 4; ++quad) {
+    const Words words = philox(op.key, {static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32),
+                                        static_cast<uint32_t>(c / 4 + quad), 0});
+    const uint32_t four[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      T& value = x[quad * 4 + k];
+      value = residual[quad * 4 + k] + (four[k] >= op.threshold ? value * static_cast<T>(op.factor) : T(0));
+    }
+  }
+  store_run(op.y, row * op.y.strides[0] + c, n, x);
+}
+
+}  // namespace
+
+void Dropout::operator()(Cuda cuda) const {
+  select_compute(
+      [&]<class T>() {
+        const double factor = T{1} / (T{1} - static_cast<T>(p));
+        const DropoutArguments arguments{x, residual, dropout_threshold(p), factor, key, first_row, y};
+        launch_grid("dropout", dropout_kernel<T>, cuda,
+                    {.x = pieces_of(x.shape[0] * pieces_of(x.shape[1], kVector), 256)}, arguments);
+      },
+      x.dtype, y.dtype);
+}
+
+}  // namespace tessera

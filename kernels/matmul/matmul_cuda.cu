@@ -1,0 +1,96 @@
+// The product by cuBLASLt, which takes the bias and one tensor to add with it; what it cannot take is done by one more
+// pass over the product.
+#include "kernels/common/cuda/activation.cuh"
+#include "kernels/common/cuda/elements.cuh"
+#include "kernels/common/cuda/scratch.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/matmul/product_cuda.h"
+
+namespace tessera {
+namespace {
+
+struct EpilogueArguments {
+  Elements<3> product;  ///< absent: 0
+  Elements<1> bias;
+  Elements<3> add;
+  Activation activation;
+  Elements<3> pre_activation, c;
+  float beta;
+};
+
+template <class T>
+__device__ T round_to(DType dtype, T value) {
+  if (dtype == DType::bf16) return static_cast<float>(BFloat16(static_cast<float>(value)));
+  if (dtype == DType::f16) return static_cast<float>(Half(static_cast<float>(value)));
+  return value;
+}
+
+template <class T>
+__device__ T activate(Activation activation, T value) {
+  if (activation == Activation::gelu_tanh) return GeluTanh::value(value);
+  if (activation == Activation::gelu_exact) return GeluExact::value(value);
+  return value;
+}
+
+template <class T>
+__global__ void epilogue_kernel(const __grid_constant__ EpilogueArguments op) {
+  const int64_t width = op.c.shape[2], pieces = (width + kVector - 1) / kVector, task = grid_thread();
+  if (task >= op.c.shape[0] * op.c.shape[1] * pieces) return;
+  const int64_t column = task % pieces * kVector, row = task / pieces % op.c.shape[1],
+                batch = task / pieces / op.c.shape[1];
+  const int n = run_length(width - column);
+  const auto at = [&](const Elements<3>& x) { return batch * x.strides[0] + row * x.strides[1] + column; };
+  T value[kVector] = {}, other[kVector] = {};
+  if (op.product) load_run(op.product, at(op.product), n, value);
+  if (op.bias) load_run(op.bias, column * op.bias.strides[0], n, other, op.bias.strides[0]);
+#pragma unroll
+  for (int k = 0; k < kVector; ++k) value[k] += other[k];
+  if (op.pre_activation) store_run(op.pre_activation, at(op.pre_activation), n, value);
+  if (op.activation != Activation::none) {
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) value[k] = activate(op.activation, round_to(op.c.dtype, value[k]));
+  }
+  if (op.add) {
+    load_run(op.add, at(op.add), n, other);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) value[k] += other[k];
+  }
+  if (op.beta != 0) {
+    load_run(op.c, at(op.c), n, other);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) value[k] += static_cast<T>(op.beta) * other[k];
+  }
+  store_run(op.c, at(op.c), n, value);
+}
+
+In<3> read(const Out<3>& x) { return {x.data, x.dtype, x.shape, x.strides}; }
+
+void run_epilogue(const MatMul& op, Cuda cuda, const In<3>& product) {
+  const EpilogueArguments arguments{product, op.bias, op.add, op.activation, op.pre_activation, op.c, op.beta};
+  const int64_t tasks = op.c.shape[0] * op.c.shape[1] * pieces_of(op.c.shape[2], kVector);
+  select_compute(
+      [&]<class T>() { launch_grid("matmul", epilogue_kernel<T>, cuda, {.x = pieces_of(tasks, 256)}, arguments); },
+      op.c.dtype);
+}
+
+}  // namespace
+
+void MatMul::operator()(Cuda cuda) const {
+  if (c.numel() == 0) return;
+  if (a.shape[2] == 0) return run_epilogue(*this, cuda, In<3>{});
+  const bool bias_fits = !bias || (bias.dtype == c.dtype && bias.strides[0] == 1);
+  const bool add_fits = !add || (beta == 0 && add.dtype == c.dtype && add.strides[1] >= c.shape[2]);
+  if (activation == Activation::none && bias_fits && add_fits) {
+    const In<3> base = beta != 0 ? read(c) : add;
+    DeviceProduct{.a = a, .b = b, .bias = bias, .base = base, .beta = add ? 1.0f : beta, .c = c}(cuda);
+    return;
+  }
+  const DType dtype = c.dtype == DType::f64 ? DType::f64 : DType::f32;
+  const Scratch scratch(cuda, static_cast<size_t>(c.numel() * size_of(dtype)));
+  const int64_t m = c.shape[1], n = c.shape[2];
+  const Out<3> product{scratch.as<void>(), dtype, c.shape, {m * n, n, 1}};
+  DeviceProduct{.a = a, .b = b, .bias = {}, .base = {}, .beta = 0, .c = product}(cuda);
+  run_epilogue(*this, cuda, read(product));
+}
+
+}  // namespace tessera

@@ -1,0 +1,161 @@
+#include "kernels/common/cuda/layout.cuh"
+#include "kernels/memory/memory.h"
+
+namespace tessera {
+namespace {
+
+/// A number of any dtype: integers as they are, the rest as a double.
+struct Number {
+  double real;
+  int64_t integer;
+  bool is_integer;
+};
+
+template <class From>
+__device__ Number number_of(From value) {
+  if constexpr (sizeof(From) == 2 && !std::is_integral_v<From>) return {static_cast<float>(value), 0, false};
+  else if constexpr (std::is_integral_v<From>) return {static_cast<double>(value), static_cast<int64_t>(value), true};
+  else return {static_cast<double>(value), 0, false};
+}
+
+template <class To>
+__device__ To element_of(const Number& number) {
+  if constexpr (std::is_same_v<To, bool>) return number.is_integer ? number.integer != 0 : number.real != 0;
+  else if constexpr (std::is_integral_v<To>)
+    return number.is_integer ? static_cast<To>(number.integer) : static_cast<To>(number.real);
+  else if constexpr (sizeof(To) == 2)
+    return To(number.is_integer ? static_cast<float>(number.integer) : static_cast<float>(number.real));
+  else return number.is_integer ? static_cast<To>(number.integer) : static_cast<To>(number.real);
+}
+
+/// Calls `body(address as that of the dtype's C++ type)` for any dtype.
+template <class Body>
+__device__ void with_type(char* data, DType dtype, int64_t offset, Body&& body) {
+  char* at = data + offset * size_of(dtype);
+  switch (dtype) {
+    case DType::i64: return body(reinterpret_cast<int64_t*>(at));
+    case DType::i32: return body(reinterpret_cast<int32_t*>(at));
+    case DType::u16: return body(reinterpret_cast<uint16_t*>(at));
+    case DType::u8: return body(reinterpret_cast<uint8_t*>(at));
+    case DType::boolean: return body(reinterpret_cast<bool*>(at));
+    default: return with_float_type(data, dtype, offset, body);
+  }
+}
+
+struct LoadNumber {
+  Number& to;
+  template <class From>
+  __device__ void operator()(const From* from) const {
+    to = number_of(*from);
+  }
+};
+struct StoreNumber {
+  const Number& from;
+  template <class To>
+  __device__ void operator()(To* to) const {
+    *to = element_of<To>(from);
+  }
+};
+
+__global__ void fill_kernel(Elements<1> y, Number value) {
+  const int64_t i = grid_thread();
+  if (i < y.shape[0]) with_type(y.data, y.dtype, i * y.strides[0], StoreNumber{value});
+}
+
+/// Copies between layouts without looking at the elements.
+template <class Word>
+__global__ void move_kernel(const Word* x, Word* y, Layout<2> layout) {
+  const int64_t run = grid_thread();
+  if (run >= layout.runs) return;
+  int64_t offset[2];
+  const int n = layout.locate(run, offset);
+#pragma unroll
+  for (int k = 0; k < kVector; ++k) {
+    if (k < n) y[offset[1] + k * layout.strides[1][4]] = x[offset[0] + k * layout.strides[0][4]];
+  }
+}
+
+template <class T>
+__global__ void convert_floats_kernel(Elements<5> x, Elements<5> y, Layout<2> layout) {
+  const int64_t run = grid_thread();
+  if (run >= layout.runs) return;
+  int64_t offset[2];
+  const int n = layout.locate(run, offset);
+  T values[kVector];
+  load_run(x, offset[0], n, values, layout.strides[0][4]);
+  store_run(y, offset[1], n, values, layout.strides[1][4]);
+}
+
+__global__ void convert_kernel(Elements<5> x, Elements<5> y, Layout<2> layout) {
+  const int64_t run = grid_thread();
+  if (run >= layout.runs) return;
+  int64_t offset[2];
+  const int n = layout.locate(run, offset);
+  for (int k = 0; k < n; ++k) {
+    Number number;
+    with_type(x.data, x.dtype, offset[0] + k * layout.strides[0][4], LoadNumber{number});
+    with_type(y.data, y.dtype, offset[1] + k * layout.strides[1][4], StoreNumber{number});
+  }
+}
+
+__global__ void mask_kernel(Elements<1> x, Elements<1> y, int32_t* not_binary) {
+  const int64_t i = grid_thread();
+  if (i >= x.shape[0]) return;
+  Number number;
+  with_type(x.data, x.dtype, i * x.strides[0], LoadNumber{number});
+  y.as<bool>()[i * y.strides[0]] = number.real == 1;
+  if (number.real != 0 && number.real != 1) *not_binary = 1;
+}
+
+void move_elements(Cuda cuda, const Copy& copy, const Layout<2>& layout) {
+  const Grid grid{.x = pieces_of(layout.runs, 256)};
+  const auto move = [&]<class Word>(Word) {
+    launch_grid("copy", move_kernel<Word>, cuda, grid, static_cast<const Word*>(copy.x.data),
+                static_cast<Word*>(copy.y.data), layout);
+  };
+  switch (size_of(copy.x.dtype)) {
+    case 8: return move(uint64_t{});
+    case 4: return move(uint32_t{});
+    case 2: return move(uint16_t{});
+    default: return move(uint8_t{});
+  }
+}
+
+}  // namespace
+
+void Fill::operator()(Cuda cuda) const {
+  const bool integral = !is_floating(y.dtype);
+  const Number number{value, static_cast<int64_t>(integral ? value : 0), false};
+  if (value == 0 && y.contiguous()) {
+    cuda_check(cudaSetDevice(cuda.device), "cudaSetDevice");
+    cuda_check(cudaMemsetAsync(y.data, 0, static_cast<size_t>(y.shape[0] * size_of(y.dtype)),
+                               static_cast<cudaStream_t>(cuda.stream)),
+               "cudaMemsetAsync");
+    return;
+  }
+  launch_grid("fill", fill_kernel, cuda, {.x = pieces_of(y.shape[0], 256)}, y, number);
+}
+
+void Copy::operator()(Cuda cuda) const {
+  const Layout<2> layout(y.shape, {&x.strides, &y.strides});
+  const Grid grid{.x = pieces_of(layout.runs, 256)};
+  if (x.dtype == y.dtype && layout.is_one_run()) {
+    cuda_check(cudaSetDevice(cuda.device), "cudaSetDevice");
+    cuda_check(cudaMemcpyAsync(y.data, x.data, static_cast<size_t>(x.numel() * size_of(x.dtype)),
+                               cudaMemcpyDeviceToDevice, static_cast<cudaStream_t>(cuda.stream)),
+               "cudaMemcpyAsync");
+  } else if (x.dtype == y.dtype) {
+    move_elements(cuda, *this, layout);
+  } else if (is_floating(x.dtype) && is_floating(y.dtype)) {
+    select_compute([&]<class T>() { launch_grid("copy", convert_floats_kernel<T>, cuda, grid, x, y, layout); }, x.dtype,
+                   y.dtype);
+  } else {
+    launch_grid("copy", convert_kernel, cuda, grid, x, y, layout);
+  }
+}
+
+void ToMask::operator()(Cuda cuda) const {
+  launch_grid("to_mask", mask_kernel, cuda, {.x = pieces_of(x.shape[0], 256)}, x, y, not_binary);
+}
+
+}  // namespace tessera

@@ -1,0 +1,107 @@
+#include "kernels/norm/layer_norm.h"
+#include "kernels/norm/norm.cuh"
+#include "kernels/norm/normalize.h"
+#include "kernels/norm/rms_norm.h"
+
+namespace tessera {
+namespace {
+
+struct NormArguments {
+  Elements<2> x, residual;
+  Elements<1> weight, bias;
+  double epsilon;
+  bool centered;
+  Elements<2> sum, y;
+  Elements<1> mean, rstd;
+};
+
+/// s = x + residual, rounded to the dtype of `sum` where it is stored.
+template <class T>
+__device__ void load_sum(const NormArguments& norm, int64_t row, int64_t c, int n, T (&s)[kVector]) {
+  load_run(norm.x, row * norm.x.strides[0] + c, n, s);
+  if (norm.residual) {
+    T other[kVector];
+    load_run(norm.residual, row * norm.residual.strides[0] + c, n, other);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) s[k] += other[k];
+  }
+  if (norm.sum) {
+    store_run(norm.sum, row * norm.sum.strides[0] + c, n, s);
+    load_run(norm.sum, row * norm.sum.strides[0] + c, n, s);
+  }
+}
+
+template <class T>
+__global__ void norm_kernel(const __grid_constant__ NormArguments norm) {
+  const int64_t row = warp_row(), width = norm.x.shape[1];
+  if (row >= norm.x.shape[0]) return;
+  T total = 0;
+  for (int64_t c = lane_index() * kVector; c < width; c += kWarpStep) {
+    const int n = run_length(width - c);
+    T s[kVector];
+    load_sum(norm, row, c, n, s);
+    for (int k = 0; k < n; ++k) total += s[k];
+  }
+  const T mean = norm.centered ? warp_reduce(total, Plus{}) / static_cast<T>(width) : T(0);
+  T squares = 0;
+  const bool stored = static_cast<bool>(norm.sum);
+  for (int64_t c = lane_index() * kVector; c < width; c += kWarpStep) {
+    const int n = run_length(width - c);
+    T s[kVector];
+    if (stored) load_run(norm.sum, row * norm.sum.strides[0] + c, n, s);
+    else load_sum(norm, row, c, n, s);
+    for (int k = 0; k < n; ++k) squares += (s[k] - mean) * (s[k] - mean);
+  }
+  const T rstd = T(1) / sqrt(warp_reduce(squares, Plus{}) / static_cast<T>(width) + static_cast<T>(norm.epsilon));
+  if (lane_index() == 0) {
+    set(norm.mean, row, mean);
+    set(norm.rstd, row, rstd);
+  }
+  if (stored || !norm.residual) {
+    normalize_row(stored ? norm.sum : norm.x, row, mean, rstd, norm.weight, norm.bias, norm.y);
+    return;
+  }
+  for (int64_t c = lane_index() * kVector; c < width; c += kWarpStep) {
+    const int n = run_length(width - c);
+    T s[kVector], w[kVector], b[kVector];
+    load_sum(norm, row, c, n, s);
+    load_or(norm.weight, c, n, T(1), w);
+    load_or(norm.bias, c, n, T(0), b);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) s[k] = normalized(s[k], mean, rstd, w[k], b[k]);
+    store_run(norm.y, row * norm.y.strides[0] + c, n, s);
+  }
+}
+
+template <class T>
+__global__ void normalize_kernel(Elements<2> x, Elements<1> mean, Elements<1> rstd, Elements<1> weight,
+                                 Elements<1> bias, Elements<2> y) {
+  const int64_t row = warp_row();
+  if (row >= x.shape[0]) return;
+  const T m = mean ? mean.as<T>()[row * mean.strides[0]] : T(0);
+  normalize_row(x, row, m, rstd.as<T>()[row * rstd.strides[0]], weight, bias, y);
+}
+
+void run(const char* name, Cuda cuda, const NormArguments& norm, DType dtype) {
+  select_compute([&]<class T>() { launch_grid(name, norm_kernel<T>, cuda, row_grid(norm.x.shape[0]), norm); }, dtype);
+}
+
+}  // namespace
+
+void LayerNormForward::operator()(Cuda cuda) const {
+  run("layer_norm", cuda, {x, residual, weight, bias, epsilon, true, sum, y, mean, rstd}, x.dtype);
+}
+
+void RmsNormForward::operator()(Cuda cuda) const {
+  run("rms_norm", cuda, {x, residual, weight, In<1>{}, epsilon, false, sum, y, Out<1>{}, rstd}, x.dtype);
+}
+
+void Normalize::operator()(Cuda cuda) const {
+  select_compute(
+      [&]<class T>() {
+        launch_grid("normalize", normalize_kernel<T>, cuda, row_grid(x.shape[0]), x, mean, rstd, weight, bias, y);
+      },
+      x.dtype);
+}
+
+}  // namespace tessera

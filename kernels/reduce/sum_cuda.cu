@@ -1,0 +1,91 @@
+// Work is cut into pieces whose borders depend on the shape only: kColumnRows rows of one column per thread where
+// columns are neighbours, else kRunElements elements per block. A piece sums in f32; pieces are added in order in f64.
+#include "kernels/common/cuda/elements.cuh"
+#include "kernels/common/cuda/reduce.cuh"
+#include "kernels/common/cuda/scratch.h"
+#include "kernels/reduce/sum.h"
+
+namespace tessera {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int64_t kColumnRows = 64;
+constexpr int64_t kRunElements = 4096;
+
+/// partial: [outer, pieces, inner].
+template <class T>
+__global__ void column_kernel(Elements<3> x, int64_t pieces, T* partial) {
+  const int64_t inner = x.shape[2], blocks = (inner + kThreads - 1) / kThreads;
+  const int64_t task = block_index().x, column = task % blocks * kThreads + thread_index();
+  const int64_t piece = task / blocks % pieces, outer = task / blocks / pieces;
+  if (column >= inner) return;
+  const int64_t begin = piece * kColumnRows, end = begin + kColumnRows < x.shape[1] ? begin + kColumnRows : x.shape[1];
+  T total = 0;
+  for (int64_t n = begin; n < end; ++n)
+    total += load_one<T>(x, outer * x.strides[0] + n * x.strides[1] + column * x.strides[2]);
+  partial[(outer * pieces + piece) * inner + column] = total;
+}
+
+template <class T>
+struct Room {
+  T values[32];
+};
+
+template <class T>
+__global__ void run_kernel(Elements<3> x, int64_t pieces, T* partial) {
+  auto& room = shared_memory<Room<T>>();
+  const int64_t inner = x.shape[2], task = block_index().x;
+  const int64_t column = task % inner, piece = task / inner % pieces, outer = task / inner / pieces;
+  const int64_t begin = piece * kRunElements,
+                end = begin + kRunElements < x.shape[1] ? begin + kRunElements : x.shape[1];
+  const int64_t base = outer * x.strides[0] + column * x.strides[2];
+  T total = 0;
+  for (int64_t n = begin + thread_index() * kVector; n < end; n += kThreads * kVector) {
+    T values[kVector];
+    load_run(x, base + n * x.strides[1], run_length(end - n), values, x.strides[1]);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) total += values[k];
+  }
+  total = block_reduce(total, room.values, Plus{});
+  if (thread_index() == 0) partial[(outer * pieces + piece) * inner + column] = total;
+}
+
+template <class T>
+__global__ void finish_kernel(const T* partial, int64_t pieces, double scale, float beta, Elements<2> y) {
+  const int64_t i = grid_thread(), inner = y.shape[1];
+  if (i >= y.shape[0] * inner) return;
+  const int64_t outer = i / inner, column = i % inner, at = outer * y.strides[0] + column * y.strides[1];
+  double total = 0;
+  for (int64_t piece = 0; piece < pieces; ++piece)
+    total += static_cast<double>(partial[(outer * pieces + piece) * inner + column]);
+  total *= scale;
+  if (beta != 0) total += static_cast<double>(beta) * load_one<double>(y, at);
+  store_one(y, at, total);
+}
+
+template <class T>
+void run(const Sum& sum, Cuda cuda) {
+  const int64_t outer = sum.x.shape[0], n = sum.x.shape[1], inner = sum.x.shape[2];
+  const bool columns = sum.x.strides[2] == 1 && inner > 1;
+  const int64_t pieces = std::max<int64_t>(1, pieces_of(n, columns ? kColumnRows : kRunElements));
+  const Scratch scratch(cuda, static_cast<size_t>(outer * pieces * inner) * sizeof(T));
+  T* partial = scratch.as<T>();
+  if (columns) {
+    launch_grid("sum", column_kernel<T>, cuda, {.x = outer * pieces * pieces_of(inner, kThreads), .threads = kThreads},
+                sum.x, pieces, partial);
+  } else {
+    launch_grid("sum", run_kernel<T>, cuda,
+                {.x = outer * pieces * inner, .threads = kThreads, .shared_bytes = sizeof(Room<T>)}, sum.x, pieces,
+                partial);
+  }
+  launch_grid("sum", finish_kernel<T>, cuda, {.x = pieces_of(outer * inner, kThreads), .threads = kThreads}, partial,
+              pieces, sum.scale, sum.beta, sum.y);
+}
+
+}  // namespace
+
+void Sum::operator()(Cuda cuda) const {
+  select_compute([&]<class T>() { run<T>(*this, cuda); }, x.dtype, y.dtype);
+}
+
+}  // namespace tessera

@@ -1,0 +1,347 @@
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include <boost/context/detail/fcontext.hpp>
+#include <sys/mman.h>
+
+#include "kernels/simt/block.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace tessera::simt {
+
+namespace context = boost::context::detail;
+
+namespace {
+
+constexpr size_t kStackBytes = 256 << 10;
+
+/// Stacks of this OS thread's fibers, never given back. Their tops are spread over the sets of the first-level cache.
+class Stacks {
+ public:
+  std::byte* top(int fiber) {
+    while (static_cast<int>(stacks_.size()) <= fiber) {
+      void* memory =
+          mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      expect(memory != MAP_FAILED, "simt: no memory for the stack of fiber {}", fiber);
+      stacks_.push_back(static_cast<std::byte*>(memory));
+    }
+    return stacks_[fiber] + kStackBytes - (fiber % 32) * 128;
+  }
+  std::byte* bottom(int fiber) const { return stacks_[fiber]; }
+
+ private:
+  std::vector<std::byte*> stacks_;
+};
+thread_local Stacks stacks;
+
+#if defined(__SANITIZE_ADDRESS__)
+// The stack of the OS thread itself, which the first fiber learns from whoever started it.
+thread_local const void* launch_stack = nullptr;
+thread_local size_t launch_stack_bytes = 0;
+#endif
+
+void arrived_from(void* fake_stack) {
+#if defined(__SANITIZE_ADDRESS__)
+  const void* bottom = nullptr;
+  size_t bytes = 0;
+  __sanitizer_finish_switch_fiber(fake_stack, &bottom, &bytes);
+  if (launch_stack == nullptr) launch_stack = bottom, launch_stack_bytes = bytes;
+#else
+  (void)fake_stack;
+#endif
+}
+
+/// Goes to `to`, on the stack of `fiber` (-1: of the launch); whoever comes back stores the context it left.
+void jump(void* to, void** saved, int fiber) {
+  void* fake_stack = nullptr;
+#if defined(__SANITIZE_ADDRESS__)
+  if (fiber >= 0) __sanitizer_start_switch_fiber(&fake_stack, stacks.bottom(fiber), kStackBytes);
+  else __sanitizer_start_switch_fiber(&fake_stack, launch_stack, launch_stack_bytes);
+#else
+  (void)fiber;
+#endif
+  const context::transfer_t back = context::jump_fcontext(static_cast<context::fcontext_t>(to), saved);
+  arrived_from(fake_stack);
+  *static_cast<void**>(back.data) = back.fctx;
+}
+
+Policy policy_of_environment() {
+  const char* text = std::getenv("TESSERA_SIMT_DELIVERY");
+  const std::string name = text == nullptr ? "lazy" : text;
+  if (name == "eager") return {Delivery::eager};
+  if (name == "lazy") return {Delivery::lazy};
+  if (name == "newest-first") return {Delivery::newest_first};
+  expect(name.starts_with("random:"), "TESSERA_SIMT_DELIVERY: '{}' is none of eager, lazy, newest-first, random:SEED",
+         name);
+  return {Delivery::random, static_cast<uint32_t>(std::atoi(name.c_str() + 7))};
+}
+
+}  // namespace
+
+std::string to_string(const Where& where) { return std::string(where.file) + ":" + std::to_string(where.line); }
+
+Policy& policy() {
+  static Policy policy = policy_of_environment();
+  return policy;
+}
+
+Block& this_block() {
+  thread_local Block block;
+  return block;
+}
+
+/// The first function on a fiber's stack.
+struct FiberMain {
+  static void enter(context::transfer_t from) {
+    *static_cast<void**>(from.data) = from.fctx;
+    arrived_from(nullptr);
+    current.owner->fiber_main();
+  }
+};
+
+void Block::run(int threads, size_t shared_bytes, const std::function<void()>& body) {
+  body_ = &body;
+  threads_ = threads;
+  unstarted_ = 0;
+  ready_.clear();
+  all_.assign(threads, {});
+  warps_.assign((threads + 31) / 32, {});
+  barriers_.fill({});
+  if (memory_.size() < shared_bytes + 2048) memory_.resize(shared_bytes + 2048);
+  const auto address = reinterpret_cast<uintptr_t>(memory_.data());
+  shared_begin_ = memory_.data() + ((address + 1023) / 1024 * 1024 - address);
+  shared_bytes_ = shared_bytes;
+  std::memset(shared_begin_, 0xff, shared_bytes);  // NaN in every floating type
+  free_fibers_.clear();
+  fibers_ = 0;
+  error_ = nullptr;
+  random_ = policy().seed * 2654435761u + static_cast<uint32_t>(current.block.x * 31 + current.block.y * 17);
+  current.owner = this;
+  current.threads = threads;
+  resume(next_thread());
+  if (error_) std::rethrow_exception(error_);
+}
+
+// A thread that has not begun, else one that may go on, else -1.
+int Block::next_thread() {
+  if (unstarted_ < threads_) return unstarted_++;
+  if (ready_.empty()) return -1;
+  size_t at = 0;
+  if (policy().delivery == Delivery::newest_first) at = ready_.size() - 1;
+  if (policy().delivery == Delivery::random) at = (random_ = random_ * 1664525u + 1013904223u) % ready_.size();
+  const int thread = ready_[at];
+  ready_[at] = ready_.back();
+  ready_.pop_back();
+  return thread;
+}
+
+// Leaves the running context (a thread that waits, or the launch) for `thread`.
+void Block::resume(int thread) {
+  void** saved = main_context_ == nullptr ? &main_context_ : &all_[running_].context;
+  running_ = thread;
+  Thread& next = all_[thread];
+  if (next.state == State::unstarted) {
+    if (free_fibers_.empty()) free_fibers_.push_back(fibers_++);
+    next.fiber = free_fibers_.back();
+    free_fibers_.pop_back();
+    std::byte* top = stacks.top(next.fiber);
+    next.context = context::make_fcontext(top, static_cast<size_t>(top - stacks.bottom(next.fiber)), FiberMain::enter);
+  }
+  next.state = State::ready;
+  jump(next.context, saved, next.fiber);
+}
+
+// Runs threads on this fiber until one has to wait; a fiber whose thread has ended takes the next thread.
+void Block::fiber_main() {
+  for (;;) {
+    const int thread = running_;
+    current.thread = thread;
+    std::exception_ptr error;
+    try {
+      (*body_)();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    if (error) leave(error);
+    Thread& ended = all_[thread];
+    ended.state = State::finished;
+    const int next = next_thread();
+    if (next >= 0 && all_[next].state == State::unstarted) {
+      all_[next].fiber = ended.fiber;
+      all_[next].state = State::ready;
+      running_ = next;
+      continue;
+    }
+    if (next < 0) {
+      const bool all_ended =
+          std::all_of(all_.begin(), all_.end(), [](const Thread& t) { return t.state == State::finished; });
+      try {
+        if (!all_ended) deadlock();
+      } catch (...) {
+        error = std::current_exception();
+      }
+      leave(error);
+    }
+    free_fibers_.push_back(ended.fiber);
+    running_ = next;
+    jump(all_[next].context, &ended.context, all_[next].fiber);
+    // Never comes back: the fiber's next user starts it anew.
+  }
+}
+
+// Ends the launch. Fibers that still wait are abandoned with all that is on their stacks.
+void Block::leave(std::exception_ptr error) {
+  error_ = error;
+  void* launch = main_context_;
+  main_context_ = nullptr;
+  jump(launch, &all_[running_].context, -1);
+}
+
+void Block::wait(const char* word, Where where) {
+  const int me = running_;
+  Thread& thread = all_[me];
+  thread.state = State::waiting;
+  thread.word = word;
+  thread.where = where;
+  if (policy().delivery == Delivery::random) deliver_at_random();
+  const int next = next_thread();
+  if (next < 0) deadlock();
+  resume(next);
+  current.thread = me;
+}
+
+void Block::make_ready(int thread) {
+  all_[thread].state = State::ready;
+  ready_.push_back(thread);
+}
+
+bool Block::complete(Barrier& barrier) {
+  if (barrier.arrived < barrier.count) return false;
+  for (const int thread : barrier.waiting) {
+    all_[thread].result = barrier.any;
+    make_ready(thread);
+  }
+  all_[running_].result = barrier.any;
+  barrier = {};
+  return true;
+}
+
+void Block::sync(int id, int count, Where where, bool arrives_only) {
+  const char* word = id == 0 ? "sync_threads" : "barrier_sync";
+  expect(id >= 0 && id < 16 && count > 0 && count % 32 == 0, "{}: barrier {} for {} threads at {}", word, id, count,
+         where);
+  Barrier& barrier = barriers_[id];
+  if (barrier.arrived == 0) {
+    barrier.count = count;
+    barrier.where = where;
+  }
+  expect(barrier.count == count, "{}: barrier {} is awaited for {} threads at {} and for {} at {}", word, id, count,
+         where, barrier.count, barrier.where);
+  expect(id != 0 || barrier.where == where, "sync_threads: thread {} is at {}, others are at {}", running_, where,
+         barrier.where);
+  ++barrier.arrived;
+  if (complete(barrier) || arrives_only) return;
+  barrier.waiting.push_back(running_);
+  wait(word, where);
+}
+
+bool Block::sync_or(bool value, Where where) {
+  barriers_[0].any = barriers_[0].any || value;
+  sync(0, threads_, where);
+  return all_[running_].result;
+}
+
+void Block::collective(const char* name, void* mine, void (*work)(Operands&, int), Where where) {
+  const int index = running_ / 32, lanes = lanes_of(index);
+  Warp& warp = warps_[index];
+  if (warp.arrived == 0) {
+    warp.name = name;
+    warp.where = where;
+  }
+  expect(warp.name == std::string_view(name) && warp.where == where,
+         "warp {} has diverged: lane {} is at {} ({}), others are at {} ({})", index, running_ % 32, name, where,
+         warp.name, warp.where);
+  warp.operands[running_ % 32] = mine;
+  if (++warp.arrived < lanes) return wait(name, where);
+  work(warp.operands, lanes);
+  warp.arrived = 0;
+  for (int lane = 0; lane < lanes; ++lane) {
+    if (index * 32 + lane != running_) make_ready(index * 32 + lane);
+  }
+}
+
+void Block::deliver(Thread&, const PendingCopy& copy) {
+  std::memcpy(copy.to, copy.from, static_cast<size_t>(copy.bytes));
+  std::memset(copy.to + copy.bytes, 0, static_cast<size_t>(16 - copy.bytes));
+}
+
+void Block::deliver_at_random() {
+  for (Thread& thread : all_) {
+    random_ = random_ * 1664525u + 1013904223u;
+    if (thread.copies.empty() || (random_ >> 16) % 8 != 0) continue;
+    const size_t at = (random_ >> 8) % thread.copies.size();
+    deliver(thread, thread.copies[at]);
+    thread.copies.erase(thread.copies.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+}
+
+void Block::copy_async(void* to, const void* from, int bytes, Where where) {
+  check_shared(to, 16, 16, "cp_async_16", where);
+  expect(bytes >= 0 && bytes <= 16, "cp_async_16: {} bytes at {}", bytes, where);
+  expect(reinterpret_cast<uintptr_t>(from) % 16 == 0, "cp_async_16: the source is not aligned to 16 bytes at {}",
+         where);
+  Thread& thread = all_[running_];
+  const PendingCopy copy{static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes, thread.group};
+  if (policy().delivery == Delivery::eager) deliver(thread, copy);
+  else thread.copies.push_back(copy);
+}
+
+void Block::commit_copies() { ++all_[running_].group; }
+
+void Block::wait_copies(int groups_left) {
+  Thread& thread = all_[running_];
+  const int due = thread.group - groups_left;  // groups before this one must be there
+  auto& copies = thread.copies;
+  if (policy().delivery == Delivery::newest_first) {
+    for (auto copy = copies.rbegin(); copy != copies.rend(); ++copy) deliver(thread, *copy);
+    copies.clear();
+    return;
+  }
+  const auto is_due = [due](const PendingCopy& copy) { return copy.group < due; };
+  for (const PendingCopy& copy : copies) {
+    if (is_due(copy)) deliver(thread, copy);
+  }
+  std::erase_if(copies, is_due);
+}
+
+void Block::check_shared(const void* address, size_t bytes, size_t alignment, const char* word, Where where) const {
+  const auto* at = static_cast<const std::byte*>(address);
+  expect(at >= shared_begin_ && at + bytes <= shared_begin_ + shared_bytes_,
+         "{}: thread {} addresses {} bytes at offset {} of {} bytes of shared memory at {}", word, running_, bytes,
+         at - shared_begin_, shared_bytes_, where);
+  expect(reinterpret_cast<uintptr_t>(at) % alignment == 0,
+         "{}: thread {} addresses offset {}, not a multiple of {}, at {}", word, running_, at - shared_begin_,
+         alignment, where);
+}
+
+// Who waits where, neighbours that wait alike as one range.
+void Block::deadlock() const {
+  std::string report;
+  for (int begin = 0; begin < threads_;) {
+    const Thread& first = all_[begin];
+    int end = begin + 1;
+    while (end < threads_ && all_[end].state == first.state && all_[end].where == first.where) ++end;
+    report +=
+        (report.empty() ? "" : "; ") + std::string("threads ") + std::to_string(begin) + "-" + std::to_string(end - 1);
+    report += first.state == State::finished ? " have ended"
+                                             : std::string(" wait in ") + first.word + " at " + to_string(first.where);
+    begin = end;
+  }
+  fail("simt: deadlock in block ({}, {}, {}): {}", current.block.x, current.block.y, current.block.z, report);
+}
+
+}  // namespace tessera::simt

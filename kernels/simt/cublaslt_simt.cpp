@@ -1,0 +1,224 @@
+#include <cstring>
+#include <vector>
+
+#include "kernels/common/half.h"
+#include "kernels/matmul/product.h"
+#include "kernels/simt/cublaslt.h"
+
+struct SimtCublasLt {};
+struct SimtMatmulDesc {
+  cublasComputeType_t compute;
+  cudaDataType_t scale;
+  int32_t transposes[2] = {CUBLAS_OP_N, CUBLAS_OP_N};
+  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  const void* bias = nullptr;
+  int32_t bias_type = -1;
+};
+struct SimtMatrixLayout {
+  cudaDataType_t type;
+  int64_t rows, columns, ld;
+  int32_t batch = 1;
+  int64_t batch_stride = 0;
+};
+struct SimtMatmulPreference {
+  uint64_t workspace = 0;
+  uint32_t alignments[4] = {256, 256, 256, 256};
+};
+
+namespace {
+
+using tessera::BFloat16;
+using tessera::DType;
+using tessera::Half;
+
+int64_t bytes_of(cudaDataType_t type) { return type == CUDA_R_64F ? 8 : type == CUDA_R_32F ? 4 : 2; }
+
+template <class Value>
+cublasStatus_t take(Value& to, const void* from, size_t bytes) {
+  if (bytes != sizeof to) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(&to, from, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+double element(const void* data, cudaDataType_t type, int64_t i) {
+  switch (type) {
+    case CUDA_R_64F: return static_cast<const double*>(data)[i];
+    case CUDA_R_32F: return static_cast<const float*>(data)[i];
+    case CUDA_R_16F: return static_cast<float>(static_cast<const Half*>(data)[i]);
+    default: return static_cast<float>(static_cast<const BFloat16*>(data)[i]);
+  }
+}
+
+void set_element(void* data, cudaDataType_t type, int64_t i, double value) {
+  switch (type) {
+    case CUDA_R_64F: static_cast<double*>(data)[i] = value; return;
+    case CUDA_R_32F: static_cast<float*>(data)[i] = static_cast<float>(value); return;
+    case CUDA_R_16F: static_cast<Half*>(data)[i] = Half(static_cast<float>(value)); return;
+    default: static_cast<BFloat16*>(data)[i] = BFloat16(static_cast<float>(value));
+  }
+}
+
+// A column-major matrix of one batch row, as row-major numbers of op(X).
+template <class T>
+std::vector<T> gather(const void* data, const SimtMatrixLayout& x, int64_t batch, bool transpose) {
+  const int64_t rows = transpose ? x.columns : x.rows, columns = transpose ? x.rows : x.columns;
+  std::vector<T> values(static_cast<size_t>(rows * columns));
+  const auto* base = static_cast<const char*>(data) + batch * x.batch_stride * bytes_of(x.type);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c)
+      values[r * columns + c] = static_cast<T>(element(base, x.type, transpose ? r * x.ld + c : c * x.ld + r));
+  return values;
+}
+
+struct Call {
+  const SimtMatmulDesc& desc;
+  double alpha, beta;
+  const void *a, *b, *c;
+  void* d;
+  const SimtMatrixLayout &a_layout, &b_layout, &c_layout, &d_layout;
+};
+
+template <class T>
+void multiply(const Call& call, int64_t batch) {
+  const auto& d = call.d_layout;
+  const bool a_turned = call.desc.transposes[0] == CUBLAS_OP_T;
+  const int64_t m = d.rows, n = d.columns, k = a_turned ? call.a_layout.rows : call.a_layout.columns;
+  const std::vector<T> a = gather<T>(call.a, call.a_layout, batch, a_turned);
+  const std::vector<T> b = gather<T>(call.b, call.b_layout, batch, call.desc.transposes[1] == CUBLAS_OP_T);
+  std::vector<T> product(static_cast<size_t>(m * n));
+  const DType dtype = tessera::dtype_of<T>();
+  const tessera::Product views{.a = {a.data(), dtype, {m, k}, {k, 1}},
+                               .b = {b.data(), dtype, {k, n}, {n, 1}},
+                               .c = {product.data(), dtype, {m, n}, {n, 1}},
+                               .accumulate = false};
+  if constexpr (std::is_same_v<T, double>) tessera::multiply_f64(views);
+  else tessera::multiply_f32(views);
+  const auto bias_type = call.desc.bias_type < 0 ? d.type : static_cast<cudaDataType_t>(call.desc.bias_type);
+  for (int64_t r = 0; r < m; ++r) {
+    const double bias = call.desc.epilogue == CUBLASLT_EPILOGUE_BIAS ? element(call.desc.bias, bias_type, r) : 0;
+    for (int64_t j = 0; j < n; ++j) {
+      double value = call.alpha * static_cast<double>(product[r * n + j]) + bias;
+      const int64_t from = batch * call.c_layout.batch_stride + j * call.c_layout.ld + r;
+      if (call.beta != 0) value += call.beta * element(call.c, call.c_layout.type, from);
+      set_element(call.d, d.type, batch * d.batch_stride + j * d.ld + r, value);
+    }
+  }
+}
+
+bool aligned(const void* address, uint32_t alignment) { return reinterpret_cast<uintptr_t>(address) % alignment == 0; }
+
+// The extents, types and leading dimensions of a call that cuBLASLt would take.
+bool is_valid(const SimtMatmulDesc& desc, const SimtMatrixLayout& a, const SimtMatrixLayout& b,
+              const SimtMatrixLayout& c, const SimtMatrixLayout& d) {
+  const bool a_turned = desc.transposes[0] == CUBLAS_OP_T, b_turned = desc.transposes[1] == CUBLAS_OP_T;
+  const bool fits = (a_turned ? a.columns : a.rows) == d.rows && (b_turned ? b.rows : b.columns) == d.columns &&
+                    (a_turned ? a.rows : a.columns) == (b_turned ? b.columns : b.rows) && c.rows == d.rows &&
+                    c.columns == d.columns && c.type == d.type && a.type == b.type;
+  bool strides = true, batches = true;
+  for (const SimtMatrixLayout* x : {&a, &b, &c, &d}) {
+    strides = strides && x->ld >= x->rows && x->rows > 0 && x->columns > 0;
+    batches = batches && x->batch == d.batch;
+  }
+  const bool is_double = a.type == CUDA_R_64F;
+  const bool types = is_double              ? d.type == CUDA_R_64F
+                     : a.type == CUDA_R_32F ? d.type == CUDA_R_32F
+                                            : d.type == a.type || d.type == CUDA_R_32F;
+  const bool compute = is_double ? desc.compute == CUBLAS_COMPUTE_64F && desc.scale == CUDA_R_64F
+                                 : desc.compute != CUBLAS_COMPUTE_64F && desc.scale == CUDA_R_32F;
+  const bool bias = desc.epilogue != CUBLASLT_EPILOGUE_BIAS ||
+                    (desc.bias != nullptr && (desc.bias_type < 0 || desc.bias_type == static_cast<int32_t>(d.type)));
+  return fits && strides && batches && types && compute && bias;
+}
+
+}  // namespace
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
+  *handle = new SimtCublasLt;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, cublasComputeType_t compute, cudaDataType_t scale) {
+  *desc = new SimtMatmulDesc{.compute = compute, .scale = scale};
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
+  delete desc;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute,
+                                              const void* value, size_t bytes) {
+  switch (attribute) {
+    case CUBLASLT_MATMUL_DESC_TRANSA: return take(desc->transposes[0], value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB: return take(desc->transposes[1], value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE: return take(desc->epilogue, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return take(desc->bias, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: return take(desc->bias_type, value, bytes);
+  }
+  return CUBLAS_STATUS_NOT_SUPPORTED;
+}
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType_t type, uint64_t rows,
+                                          uint64_t columns, int64_t ld) {
+  *layout = new SimtMatrixLayout{
+      .type = type, .rows = static_cast<int64_t>(rows), .columns = static_cast<int64_t>(columns), .ld = ld};
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
+  delete layout;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void* value,
+                                                size_t bytes) {
+  if (attribute == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT) return take(layout->batch, value, bytes);
+  return take(layout->batch_stride, value, bytes);
+}
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
+  *preference = new SimtMatmulPreference;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+  delete preference;
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
+                                                    size_t bytes) {
+  if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) return take(preference->workspace, value, bytes);
+  return take(preference->alignments[attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES], value, bytes);
+}
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
+                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference,
+                                              int wanted, cublasLtMatmulHeuristicResult_t* results, int* found) {
+  *found = 0;
+  if (wanted < 1 || !is_valid(*desc, *a, *b, *c, *d)) return CUBLAS_STATUS_INVALID_VALUE;
+  *found = 1;
+  *results = {};
+  std::memcpy(results->algo.alignments, preference->alignments, sizeof preference->alignments);
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha, const void* a,
+                              cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
+                              const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm, void*, size_t,
+                              cudaStream_t) {
+  const uint32_t* alignments = algorithm->alignments;
+  const bool as_promised =
+      aligned(a, alignments[0]) && aligned(b, alignments[1]) && aligned(c, alignments[2]) && aligned(d, alignments[3]);
+  if (!as_promised || !is_valid(*desc, *a_layout, *b_layout, *c_layout, *d_layout)) return CUBLAS_STATUS_INVALID_VALUE;
+  const Call call{*desc,
+                  element(alpha, desc->scale, 0),
+                  element(beta, desc->scale, 0),
+                  a,
+                  b,
+                  c,
+                  d,
+                  *a_layout,
+                  *b_layout,
+                  *c_layout,
+                  *d_layout};
+  for (int64_t batch = 0; batch < d_layout->batch; ++batch) {
+    if (desc->scale == CUDA_R_64F) multiply<double>(call, batch);
+    else multiply<float>(call, batch);
+  }
+  return CUBLAS_STATUS_SUCCESS;
+}

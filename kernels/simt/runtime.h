@@ -1,0 +1,67 @@
+// The part of the CUDA runtime that this library calls, on a machine without a GPU. Devices are ranges of host memory,
+// as many as TESSERA_SIMT_DEVICES says (1); everything enqueued on a stream is done at once. Names and meanings are
+// those of the CUDA Runtime API reference.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/simt/keywords.h"
+
+using cudaError_t = int;
+inline constexpr cudaError_t cudaSuccess = 0;
+inline constexpr cudaError_t cudaErrorInvalidValue = 1;
+inline constexpr cudaError_t cudaErrorMemoryAllocation = 2;
+using cudaStream_t = struct SimtStream*;
+using cudaEvent_t = struct SimtEvent*;
+enum cudaMemcpyKind {
+  cudaMemcpyHostToHost,
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice,
+  cudaMemcpyDefault
+};
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrComputeCapabilityMinor = 76
+};
+inline constexpr unsigned cudaStreamNonBlocking = 1;
+inline constexpr unsigned cudaEventDisableTiming = 2;
+
+const char* cudaGetErrorString(cudaError_t error);
+cudaError_t cudaGetLastError();
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaMalloc(void** memory, size_t bytes);
+cudaError_t cudaFree(void* memory);
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
+cudaError_t cudaMallocHost(void** memory, size_t bytes);
+cudaError_t cudaFreeHost(void* memory);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, size_t bytes,
+                                cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+
+namespace tessera::simt {
+
+/// The device whose memory holds `address`, or -1.
+int device_of(const void* address);
+
+/// Fails if the words of [data, data + bytes), an argument of a kernel for `device`, contain an address of another
+/// device's memory.
+void check_arguments(const char* kernel, int device, const void* data, size_t bytes);
+
+/// Fails unless `bytes` bytes at `address` belong to one live allocation of some device.
+void check_global(const void* address, size_t bytes, const char* word);
+
+}  // namespace tessera::simt
