@@ -14,7 +14,7 @@ namespace tessera {
 enum class DType : uint8_t { f64, f32, f16, bf16, i64, i32, u16, u8, boolean };
 
 /// Bytes per element.
-TESSERA_HOST_DEVICE constexpr int64_t size_of(DType dtype) {
+constexpr int64_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f64:
     case DType::i64: return 8;

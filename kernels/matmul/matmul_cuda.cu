@@ -5,6 +5,7 @@
 #include "kernels/common/cuda/scratch.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/matmul/product_cuda.h"
+#include "kernels/memory/memory.h"
 
 namespace tessera {
 namespace {
@@ -73,23 +74,56 @@ void run_epilogue(const MatMul& op, Cuda cuda, const In<3>& product) {
       op.c.dtype);
 }
 
+/// Whether the lines of an operand lie one after the other, as cuBLASLt wants them.
+bool lies_in_lines(const In<3>& x) {
+  const auto steps_over = [&](int axis, int unit) {
+    return (x.strides[unit] == 1 || x.shape[unit] == 1) && (x.shape[axis] == 1 || x.strides[axis] >= x.shape[unit]);
+  };
+  return steps_over(1, 2) || steps_over(2, 1);
+}
+
+/// An operand, or a copy of it where its rows overlap or run backwards.
+class Operand {
+ public:
+  Operand(const In<3>& x, Cuda cuda)
+      : copies_(!lies_in_lines(x)),
+        scratch_(cuda, copies_ ? static_cast<size_t>(x.numel() * size_of(x.dtype)) : 0),
+        view_(x) {
+    if (!copies_) return;
+    const int64_t rows = x.shape[1], columns = x.shape[2];
+    const Copy copy{
+        .x = {x.data, x.dtype, {1, 1, x.shape[0], rows, columns}, {0, 0, x.strides[0], x.strides[1], x.strides[2]}},
+        .y = {scratch_.as<void>(), x.dtype, {1, 1, x.shape[0], rows, columns}, {0, 0, rows * columns, columns, 1}}};
+    copy(cuda);
+    view_ = {scratch_.as<void>(), x.dtype, x.shape, {rows * columns, columns, 1}};
+  }
+  const In<3>& view() const { return view_; }
+
+ private:
+  bool copies_;
+  Scratch scratch_;
+  In<3> view_;
+};
+
 }  // namespace
 
 void MatMul::operator()(Cuda cuda) const {
   if (c.numel() == 0) return;
   if (a.shape[2] == 0) return run_epilogue(*this, cuda, In<3>{});
+  const Operand left(a, cuda), right(b, cuda);
   const bool bias_fits = !bias || (bias.dtype == c.dtype && bias.strides[0] == 1);
   const bool add_fits = !add || (beta == 0 && add.dtype == c.dtype && add.strides[1] >= c.shape[2]);
   if (activation == Activation::none && bias_fits && add_fits) {
     const In<3> base = beta != 0 ? read(c) : add;
-    DeviceProduct{.a = a, .b = b, .bias = bias, .base = base, .beta = add ? 1.0f : beta, .c = c}(cuda);
+    DeviceProduct{
+        .a = left.view(), .b = right.view(), .bias = bias, .base = base, .beta = add ? 1.0f : beta, .c = c}(cuda);
     return;
   }
   const DType dtype = c.dtype == DType::f64 ? DType::f64 : DType::f32;
   const Scratch scratch(cuda, static_cast<size_t>(c.numel() * size_of(dtype)));
   const int64_t m = c.shape[1], n = c.shape[2];
   const Out<3> product{scratch.as<void>(), dtype, c.shape, {m * n, n, 1}};
-  DeviceProduct{.a = a, .b = b, .bias = {}, .base = {}, .beta = 0, .c = product}(cuda);
+  DeviceProduct{.a = left.view(), .b = right.view(), .bias = {}, .base = {}, .beta = 0, .c = product}(cuda);
   run_epilogue(*this, cuda, read(product));
 }
 

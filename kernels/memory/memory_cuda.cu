@@ -31,7 +31,7 @@ __device__ To element_of(const Number& number) {
 /// Calls `body(address as that of the dtype's C++ type)` for any dtype.
 template <class Body>
 __device__ void with_type(char* data, DType dtype, int64_t offset, Body&& body) {
-  char* at = data + offset * size_of(dtype);
+  char* at = data + offset * bytes_per_element(dtype);
   switch (dtype) {
     case DType::i64: return body(reinterpret_cast<int64_t*>(at));
     case DType::i32: return body(reinterpret_cast<int32_t*>(at));

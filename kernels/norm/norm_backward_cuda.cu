@@ -6,7 +6,7 @@
 namespace tessera {
 namespace {
 
-constexpr int64_t kChunkRows = 64;  ///< rows whose contribution to dweight and dbias is summed in one go
+constexpr int64_t kChunkRows = 16;  ///< rows whose contribution to dweight and dbias is summed in one go
 
 struct BackwardArguments {
   Elements<2> x;

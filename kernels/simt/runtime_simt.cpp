@@ -131,6 +131,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = devices()[current_device]->allocate(bytes);
   return *memory == nullptr ? failed(cudaErrorMemoryAllocation) : cudaSuccess;
 }
+cudaError_t cudaMallocManaged(void** memory, size_t bytes) { return cudaMalloc(memory, bytes); }
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
   const int device = tessera::simt::device_of(memory);

@@ -13,6 +13,7 @@
 
 #include "kernels/common/select.h"
 #include "kernels/common/view.h"
+#include "tests/support/devices.h"
 
 namespace tessera {
 
@@ -60,7 +61,7 @@ class Array {
   }
 
   DType dtype() const { return dtype_; }
-  const std::vector<std::byte>& bytes() const { return bytes_; }
+  std::vector<std::byte> bytes() const { return {bytes_.begin(), bytes_.end()}; }
   int64_t numel() const { return std::accumulate(shape_.begin(), shape_.end(), int64_t{1}, std::multiplies<>()); }
 
   /// Element i in row-major order.
@@ -120,7 +121,7 @@ class Array {
 
   DType dtype_;
   std::vector<int64_t> shape_, strides_;
-  std::vector<std::byte> bytes_;
+  std::vector<std::byte, ManagedAllocator<std::byte>> bytes_;
 };
 
 /// Every element within `relative`·|expected| + `absolute` of what is expected.

@@ -46,10 +46,23 @@ __device__ To narrow_element(T value) {
   else return static_cast<To>(value);
 }
 
+/// size_of, for device code.
+__device__ inline int64_t bytes_per_element(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+    case DType::i64: return 8;
+    case DType::f32:
+    case DType::i32: return 4;
+    case DType::u8:
+    case DType::boolean: return 1;
+    default: return 2;
+  }
+}
+
 /// Calls `body(address as that of the dtype's C++ type)` for a floating dtype.
 template <class Body>
 __device__ void with_float_type(const char* data, DType dtype, int64_t offset, Body&& body) {
-  char* at = const_cast<char*>(data) + offset * size_of(dtype);
+  char* at = const_cast<char*>(data) + offset * bytes_per_element(dtype);
   switch (dtype) {
     case DType::f64: return body(reinterpret_cast<double*>(at));
     case DType::f32: return body(reinterpret_cast<float*>(at));

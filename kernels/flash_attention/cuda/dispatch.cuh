@@ -19,6 +19,11 @@ void with_head(int64_t size, Body&& body) {
   }
 }
 
+/// The largest multiple of 16 within both bounds, at least 16.
+inline int64_t tile_within(int64_t bucket, int64_t compiled) {
+  return std::max<int64_t>(16, std::min(bucket, compiled) / 16 * 16);
+}
+
 inline AttentionArguments arguments_of(const FlashAttentionForward& op) {
   return {op.q,     op.k,     op.v,     op.out, In<4>{},
           Out<4>{}, Out<4>{}, Out<4>{}, op.lse, AttentionRules(op.options, op.q.shape[1], op.k.shape[1])};

@@ -11,6 +11,7 @@
 
 #include "framework/autograd/gradcheck.h"
 #include "framework/tensor/random.h"
+#include "tests/support/devices.h"
 
 namespace tessera {
 
@@ -50,10 +51,11 @@ inline OpResult run_op(const Op& op, std::span<const Tensor> inputs, const Pass:
   for (const Tensor& input : inputs) leaves.push_back(pass.leaf(input));
   const Variable y = op(leaves);
   OpResult result{.y = y.value(), .dy = seed, .gradients = {}};
-  if (!seed.defined()) result.dy = random_normal(y.shape(), 17, DType::f64).to(y.dtype());
+  if (!seed.defined()) result.dy = random_normal(y.shape(), 17, DType::f64, y.value().device()).to(y.dtype());
   backward(y, result.dy);
   for (const Variable& leaf : leaves) {
-    result.gradients.push_back(leaf.gradient().defined() ? leaf.gradient() : Tensor::zeros(leaf.shape(), leaf.dtype()));
+    result.gradients.push_back(leaf.gradient().defined() ? leaf.gradient()
+                                                         : Tensor::zeros(leaf.shape(), leaf.dtype(), leaf.device()));
   }
   return result;
 }
@@ -67,22 +69,32 @@ inline Tensor turned(const Tensor& x) {
 /// The same elements, followed by something else at the end of every row.
 inline Tensor padded_rows(const Tensor& x) {
   if (x.rank() == 0) return x;
-  const Tensor wide = Tensor::full(x.shape().with(-1, x.dim(-1) + 3), NAN, x.dtype());
+  const Tensor wide = Tensor::full(x.shape().with(-1, x.dim(-1) + 3), NAN, x.dtype(), x.device());
   wide.slice(-1, 0, x.dim(-1)).copy_from(x);
   return wide.slice(-1, 0, x.dim(-1));
 }
 
-/// Runs everything at `inputs`, contiguous float64 tensors. `reference` is the forward in plain double, row-major.
+/// Runs everything at `inputs`, contiguous float64 tensors on the CPU, on the test device. `reference` is the forward
+/// in plain double, row-major.
 inline void check_op(const Op& op, const std::vector<Tensor>& inputs, const std::vector<double>& reference,
                      const Pass::Options& options = {}) {
-  const OpResult exact = run_op(op, inputs, options);
+  std::vector<Tensor> placed;
+  for (const Tensor& input : inputs) placed.push_back(input.to(test_device()));
+  const OpResult exact = run_op(op, placed, options);
   EXPECT_LE(distance(doubles(exact.y), reference), 1e-12) << "the forward is wrong";
-  const GradcheckResult gradients = gradcheck(op, inputs, {.pass = options});
-  EXPECT_TRUE(gradients.ok) << gradients.message;
+  if (test_device().is_cpu()) {
+    const GradcheckResult gradients = gradcheck(op, inputs, {.pass = options});
+    EXPECT_TRUE(gradients.ok) << gradients.message;
+  } else {
+    const OpResult on_cpu = run_op(op, inputs, options, exact.dy.to(Device::cpu()));
+    for (size_t i = 0; i < inputs.size(); ++i)
+      EXPECT_LE(distance(doubles(exact.gradients[i]), doubles(on_cpu.gradients[i])), 1e-13)
+          << "gradient of input " << i;
+  }
 
   for (const auto& layout : {turned, padded_rows}) {
     std::vector<Tensor> strided;
-    for (const Tensor& input : inputs) strided.push_back(layout(input));
+    for (const Tensor& input : placed) strided.push_back(layout(input));
     const OpResult result = run_op(op, strided, options, layout(exact.dy));
     EXPECT_LE(distance(doubles(result.y), doubles(exact.y)), 1e-14) << "strides change the forward";
     for (size_t i = 0; i < inputs.size(); ++i) {
@@ -93,7 +105,7 @@ inline void check_op(const Op& op, const std::vector<Tensor>& inputs, const std:
 
   for (const auto& [dtype, tolerance] : {std::pair(DType::f32, 2e-6), {DType::bf16, 8e-3}, {DType::f16, 1e-3}}) {
     std::vector<Tensor> narrow, rounded;
-    for (const Tensor& input : inputs) narrow.push_back(input.to(dtype));
+    for (const Tensor& input : placed) narrow.push_back(input.to(dtype));
     for (const Tensor& input : narrow) rounded.push_back(input.to(DType::f64));
     const OpResult result = run_op(op, narrow, options);
     const OpResult wide = run_op(op, rounded, options, result.dy.to(DType::f64));

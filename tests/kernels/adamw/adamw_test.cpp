@@ -25,16 +25,16 @@ struct Model {
         v(n) {}
 
   void step(const Array& gradient, bool with_mirror) {
-    AdamWStep{.weight = weight.out<1>(),
-              .moment1 = moment1.out<1>(),
-              .moment2 = moment2.out<1>(),
-              .gradient = gradient.in<1>(),
-              .mirror = with_mirror ? mirror.out<1>() : Out<1>{},
-              .state = &state,
-              .weight_decay = kDecay,
-              .beta1 = kBeta1,
-              .beta2 = kBeta2,
-              .epsilon = kEpsilon}(Cpu{});
+    run_on_test_device(AdamWStep{.weight = weight.out<1>(),
+                                 .moment1 = moment1.out<1>(),
+                                 .moment2 = moment2.out<1>(),
+                                 .gradient = gradient.in<1>(),
+                                 .mirror = with_mirror ? mirror.out<1>() : Out<1>{},
+                                 .state = &state,
+                                 .weight_decay = kDecay,
+                                 .beta1 = kBeta1,
+                                 .beta2 = kBeta2,
+                                 .epsilon = kEpsilon});
   }
 
   void reference_step(const Array& gradient) {

@@ -37,12 +37,12 @@ struct Outcome {
 Outcome run(const Array& logits, const Array& targets, int64_t rows, int64_t width, double dloss, double scale) {
   const DType type = accumulate_dtype(logits.dtype());
   Outcome outcome{Array(type, {rows}), Array(type, {rows}), Array(logits.dtype(), {rows, width}, 1)};
-  CrossEntropyForward{.logits = logits.in<2>(),
-                      .targets = targets.in<1>(),
-                      .ignore_index = kIgnore,
-                      .loss = outcome.loss.out<1>(),
-                      .lse = outcome.lse.out<1>(),
-                      .status = &outcome.status}(Cpu{});
+  run_on_test_device(CrossEntropyForward{.logits = logits.in<2>(),
+                                         .targets = targets.in<1>(),
+                                         .ignore_index = kIgnore,
+                                         .loss = outcome.loss.out<1>(),
+                                         .lse = outcome.lse.out<1>(),
+                                         .status = &outcome.status});
   const Array arriving = Array::of(type, {}, {dloss});
   const CrossEntropyBackward backward{.logits = logits.in<2>(),
                                       .targets = targets.in<1>(),
@@ -51,12 +51,12 @@ Outcome run(const Array& logits, const Array& targets, int64_t rows, int64_t wid
                                       .dloss = dloss == 1 ? In<0>{} : arriving.in<0>(),
                                       .scale = scale,
                                       .dlogits = outcome.dlogits.out<2>()};
-  backward(Cpu{});
+  run_on_test_device(backward);
   Array in_place = logits;
   CrossEntropyBackward again = backward;
   again.logits = in_place.in<2>();
   again.dlogits = in_place.out<2>();
-  again(Cpu{});
+  run_on_test_device(again);
   EXPECT_TRUE(in_place.values() == outcome.dlogits.values()) << "in place gives other bits";
   return outcome;
 }
@@ -98,12 +98,12 @@ TEST(CrossEntropy, MinusInfinityIsAnImpossibleTokenAndNaNIsNotHidden) {
   const Array targets = Array::of(DType::i32, {3}, {1, 2, 0});
   int32_t status = 0;
   Array loss(DType::f32, {3}), lse(DType::f32, {3});
-  CrossEntropyForward{.logits = logits.in<2>(),
-                      .targets = targets.in<1>(),
-                      .ignore_index = kIgnore,
-                      .loss = loss.out<1>(),
-                      .lse = lse.out<1>(),
-                      .status = &status}(Cpu{});
+  run_on_test_device(CrossEntropyForward{.logits = logits.in<2>(),
+                                         .targets = targets.in<1>(),
+                                         .ignore_index = kIgnore,
+                                         .loss = loss.out<1>(),
+                                         .lse = lse.out<1>(),
+                                         .status = &status});
   EXPECT_FLOAT_EQ(loss[0], std::log(2.0));
   EXPECT_TRUE(std::isnan(loss[1]));
   EXPECT_FALSE(std::isfinite(loss[2]));

@@ -24,10 +24,10 @@ TEST(Dropout, FollowsThePublishedMaskInEveryDtype) {
     const Array residual = Array::random(accumulate_dtype(dtype), {rows, width}, 2, -1, 1, 1);
     Array y(dtype, {rows, width}), sum(accumulate_dtype(dtype), {rows, width}, 2);
     Dropout dropout{.x = x.in<2>(), .residual = {}, .p = p, .key = 99, .first_row = first_row, .y = y.out<2>()};
-    dropout(Cpu{});
+    run_on_test_device(dropout);
     dropout.residual = residual.in<2>();
     dropout.y = sum.out<2>();
-    dropout(Cpu{});
+    run_on_test_device(dropout);
     std::vector<double> expected;
     for (int64_t i = 0; i < x.numel(); ++i) {
       expected.push_back(kept(99, first_row + i / width, i % width, p) ? x[i] / (1 - static_cast<double>(p)) : 0);
@@ -43,7 +43,7 @@ TEST(Dropout, DropsTheShareItPromisesAndNothingAtZero) {
   const Array x = Array::of(DType::f32, {rows, width}, std::vector<double>(rows * width, 1));
   for (const float p : {0.0f, 0.1f, 0.5f, 0.9f}) {
     Array y(DType::f32, {rows, width});
-    Dropout{.x = x.in<2>(), .residual = {}, .p = p, .key = 7, .first_row = 0, .y = y.out<2>()}(Cpu{});
+    run_on_test_device(Dropout{.x = x.in<2>(), .residual = {}, .p = p, .key = 7, .first_row = 0, .y = y.out<2>()});
     double zeros = 0;
     for (int64_t i = 0; i < y.numel(); ++i) zeros += y[i] == 0;
     EXPECT_NEAR(zeros / static_cast<double>(y.numel()), p, 0.005) << p;
@@ -56,21 +56,21 @@ TEST(Dropout, ASliceOfTheBatchDropsTheSameInPlaceToo) {
   const Array x = Array::random(DType::f32, {6, 70}, 1);
   Array whole(DType::f32, {6, 70}), part = x;
   Dropout dropout{.x = x.in<2>(), .residual = {}, .p = 0.5, .key = 3, .first_row = 10, .y = whole.out<2>()};
-  dropout(Cpu{});
+  run_on_test_device(dropout);
   Out<2> lower = part.out<2>();
   lower.shape[0] = 3;
   lower.data = lower.as<float>() + 3 * 70;
-  Dropout{.x = {lower.data, lower.dtype, lower.shape, lower.strides},
-          .residual = {},
-          .p = 0.5,
-          .key = 3,
-          .first_row = 13,
-          .y = lower}(Cpu{});
+  run_on_test_device(Dropout{.x = {lower.data, lower.dtype, lower.shape, lower.strides},
+                             .residual = {},
+                             .p = 0.5,
+                             .key = 3,
+                             .first_row = 13,
+                             .y = lower});
   for (int64_t i = 3 * 70; i < 6 * 70; ++i) EXPECT_EQ(part[i], whole[i]);
   Array other(DType::f32, {6, 70});
   dropout.key = 4;
   dropout.y = other.out<2>();
-  dropout(Cpu{});
+  run_on_test_device(dropout);
   EXPECT_FALSE(other.values() == whole.values());
 }
 

@@ -48,15 +48,15 @@ class Activations : public testing::TestWithParam<Types> {
 
 TEST_P(Activations, Gelu) {
   for (const GeluKind kind : {GeluKind::tanh, GeluKind::exact}) {
-    Gelu{.x = x_.in<1>(), .kind = kind, .y = y_.out<1>()}(Cpu{});
-    GeluBackward{.x = x_.in<1>(), .dy = dy_.in<1>(), .kind = kind, .dx = dx_.out<1>()}(Cpu{});
+    run_on_test_device(Gelu{.x = x_.in<1>(), .kind = kind, .y = y_.out<1>()});
+    run_on_test_device(GeluBackward{.x = x_.in<1>(), .dy = dy_.in<1>(), .kind = kind, .dx = dx_.out<1>()});
     check([kind](double x) { return gelu(kind, x); });
   }
 }
 
 TEST_P(Activations, Silu) {
-  Silu{.x = x_.in<1>(), .y = y_.out<1>()}(Cpu{});
-  SiluBackward{.x = x_.in<1>(), .dy = dy_.in<1>(), .dx = dx_.out<1>()}(Cpu{});
+  run_on_test_device(Silu{.x = x_.in<1>(), .y = y_.out<1>()});
+  run_on_test_device(SiluBackward{.x = x_.in<1>(), .dy = dy_.in<1>(), .dx = dx_.out<1>()});
   check(silu);
 }
 
@@ -65,10 +65,10 @@ TEST_P(Activations, SwiGlu) {
   const Array gate_up = Array::random(GetParam().x, {rows, 2 * width}, 1, -6, 6, 3);
   const Array dy = Array::random(GetParam().y, {rows, width}, 2, -2, 2, 1);
   Array y(GetParam().y, {rows, width}, 5), d_gate_up(GetParam().x, {rows, 2 * width}, 2);
-  SwiGlu{.gate_up = gate_up.in<2>(), .y = y.out<2>()}(Cpu{});
-  SwiGluBackward{.gate_up = gate_up.in<2>(), .dy = dy.in<2>(), .d_gate_up = d_gate_up.out<2>()}(Cpu{});
+  run_on_test_device(SwiGlu{.gate_up = gate_up.in<2>(), .y = y.out<2>()});
+  run_on_test_device(SwiGluBackward{.gate_up = gate_up.in<2>(), .dy = dy.in<2>(), .d_gate_up = d_gate_up.out<2>()});
   Array in_place = gate_up;
-  SwiGluBackward{.gate_up = in_place.in<2>(), .dy = dy.in<2>(), .d_gate_up = in_place.out<2>()}(Cpu{});
+  run_on_test_device(SwiGluBackward{.gate_up = in_place.in<2>(), .dy = dy.in<2>(), .d_gate_up = in_place.out<2>()});
   EXPECT_TRUE(in_place.values() == d_gate_up.values());
   const auto [x_type, y_type] = GetParam();
   for (int64_t r = 0; r < rows; ++r) {
@@ -91,7 +91,7 @@ INSTANTIATE_TEST_SUITE_P(Dtypes, Activations,
 TEST(Gelu, FarOutAndInPlace) {
   for (const GeluKind kind : {GeluKind::tanh, GeluKind::exact}) {
     Array x = Array::of(DType::f32, {4}, {-1e4, -30, 1e4, NAN});
-    Gelu{.x = x.in<1>(), .kind = kind, .y = x.out<1>()}(Cpu{});
+    run_on_test_device(Gelu{.x = x.in<1>(), .kind = kind, .y = x.out<1>()});
     EXPECT_EQ(x[0], 0);
     EXPECT_NEAR(x[1], 0, 1e-30);
     EXPECT_EQ(x[2], 1e4);

@@ -20,8 +20,8 @@ void check(const In<4>& a, const In<4>& b, DType dtype, const std::function<doub
            const std::function<double(int64_t)>& value_b) {
   const auto& s = a.shape;
   Array sum(dtype, {s[0], s[1], s[2], s[3]}), product(dtype, {s[0], s[1], s[2], s[3]}, 3);
-  Add{.a = a, .b = b, .y = sum.out<4>()}(Cpu{});
-  Mul{.a = a, .b = b, .y = product.out<4>()}(Cpu{});
+  run_on_test_device(Add{.a = a, .b = b, .y = sum.out<4>()});
+  run_on_test_device(Mul{.a = a, .b = b, .y = product.out<4>()});
   for (int64_t i = 0; i < sum.numel(); ++i) {
     const double unit = rounding_unit(dtype) * 1.01, absolute = dtype == DType::f64 ? 0 : 1e-7;
     const double wanted_sum = value_a(i) + value_b(i), wanted_product = value_a(i) * value_b(i);
@@ -71,7 +71,7 @@ TEST(Arithmetic, IntoAStridedPlaceInPlace) {
   Out<4> column = whole.out<4>();  // element 3 of each row
   column.shape[3] = 1;
   column.data = static_cast<float*>(column.data) + 3;
-  Add{.a = {column.data, column.dtype, column.shape, column.strides}, .b = b.in<4>(), .y = column}(Cpu{});
+  run_on_test_device(Add{.a = {column.data, column.dtype, column.shape, column.strides}, .b = b.in<4>(), .y = column});
   for (int64_t i = 0; i < whole.numel(); ++i) {
     EXPECT_FLOAT_EQ(whole[i], before[i] + (i % 8 == 3 ? b[i / 8] : 0)) << i;
   }
@@ -80,17 +80,17 @@ TEST(Arithmetic, IntoAStridedPlaceInPlace) {
 TEST(Arithmetic, NothingToDo) {
   const Array a(DType::f32, {2, 0, 3, 4});
   Array y = a;
-  Add{.a = a.in<4>(), .b = a.in<4>(), .y = y.out<4>()}(Cpu{});
+  run_on_test_device(Add{.a = a.in<4>(), .b = a.in<4>(), .y = y.out<4>()});
   const Array b(DType::f32, {2, 1, 3, 0});
   Array z = b;
-  Add{.a = b.in<4>(), .b = b.in<4>(), .y = z.out<4>()}(Cpu{});
+  run_on_test_device(Add{.a = b.in<4>(), .b = b.in<4>(), .y = z.out<4>()});
 }
 
 TEST(Scale, AnyDtypes) {
   const Array x = Array::random(DType::bf16, {5000}, 1);
   Array y(DType::f64, {5000}), z(DType::f32, {5000});
-  Scale{.x = x.in<1>(), .factor = 1.0 / 3, .y = y.out<1>()}(Cpu{});
-  Scale{.x = x.in<1>(), .factor = 1.0 / 3, .y = z.out<1>()}(Cpu{});
+  run_on_test_device(Scale{.x = x.in<1>(), .factor = 1.0 / 3, .y = y.out<1>()});
+  run_on_test_device(Scale{.x = x.in<1>(), .factor = 1.0 / 3, .y = z.out<1>()});
   for (int64_t i = 0; i < 5000; ++i) {
     EXPECT_NEAR(y[i], x[i] / 3, 1e-15);
     EXPECT_NEAR(z[i], x[i] / 3, 1e-7);

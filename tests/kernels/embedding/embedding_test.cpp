@@ -23,14 +23,14 @@ TEST_P(Embedding, TokenAndPositionRows) {
   int32_t status = 0;
   const auto run = [&](const In<2>& second, const In<1>& second_ids) {
     Array y(y_type, {rows, width}, 3);
-    EmbeddingForward{.table = table.in<2>(),
-                     .ids = ids.in<1>(),
-                     .positions = second,
-                     .position_ids = second_ids,
-                     .position_start = start,
-                     .position_period = period,
-                     .y = y.out<2>(),
-                     .status = &status}(Cpu{});
+    run_on_test_device(EmbeddingForward{.table = table.in<2>(),
+                                        .ids = ids.in<1>(),
+                                        .positions = second,
+                                        .position_ids = second_ids,
+                                        .position_start = start,
+                                        .position_period = period,
+                                        .y = y.out<2>(),
+                                        .status = &status});
     return y;
   };
   const Array plain = run({}, {}), counted = run(positions.in<2>(), {});
@@ -69,14 +69,14 @@ TEST(EmbeddingForward, ReportsTheLastBadId) {
     const Array tokens = Array::of(DType::i32, {4}, ids), places = Array::of(DType::i32, {4}, position_ids);
     Array y(DType::f32, {4, 3});
     int32_t status = 0;
-    EmbeddingForward{.table = table.in<2>(),
-                     .ids = tokens.in<1>(),
-                     .positions = positions.in<2>(),
-                     .position_ids = places.in<1>(),
-                     .position_start = 0,
-                     .position_period = 4,
-                     .y = y.out<2>(),
-                     .status = &status}(Cpu{});
+    run_on_test_device(EmbeddingForward{.table = table.in<2>(),
+                                        .ids = tokens.in<1>(),
+                                        .positions = positions.in<2>(),
+                                        .position_ids = places.in<1>(),
+                                        .position_start = 0,
+                                        .position_period = 4,
+                                        .y = y.out<2>(),
+                                        .status = &status});
     for (int64_t c = 0; c < 3 && status > 0; ++c) EXPECT_EQ(y[(status - 1) * 3 + c], 0);
     return status;
   };
@@ -106,7 +106,8 @@ TEST(EmbeddingBackward, SumsRowsInOrderOnAnyThreads) {
       expect_same_on_any_threads([&] {
         dtable = before;
         if (beta == 0) dtable.set(0, NAN);  // must be written, not read
-        EmbeddingBackward{.dy = dy.in<2>(), .ids = ids.in<1>(), .dtable = dtable.out<2>(), .beta = beta}(Cpu{});
+        run_on_test_device(
+            EmbeddingBackward{.dy = dy.in<2>(), .ids = ids.in<1>(), .dtable = dtable.out<2>(), .beta = beta});
         return dtable.bytes();
       });
       std::vector<double> expected = sum;

@@ -8,6 +8,7 @@
 
 #include "kernels/common/select.h"
 #include "kernels/flash_attention/cpu/flash_attention_tiles.h"
+#include "tests/support/devices.h"
 
 namespace tessera {
 namespace {
@@ -16,7 +17,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// A tensor [B, L, heads, D] of any floating dtype, alone or as one of three side by side in [B, L, 3, heads, D].
 struct Held {
-  std::vector<std::byte> bytes;
+  std::vector<std::byte, ManagedAllocator<std::byte>> bytes;
   DType dtype;
   std::array<int64_t, 4> shape;
   std::array<int64_t, 4> strides;
@@ -63,6 +64,28 @@ struct Held {
       else values[flat] = static_cast<float>(element);
     });
     return values;
+  }
+};
+
+/// The options of a case, their tensors copied to where the test device reaches them.
+struct ReachableOptions {
+  template <class T>
+  using Reachable = std::vector<T, ManagedAllocator<T>>;
+  Reachable<float> slopes;
+  Reachable<uint8_t> mask;
+  Reachable<int32_t> q_segments, k_segments;
+  AttentionOptions options;
+
+  explicit ReachableOptions(const AttentionCase& c)
+      : slopes(c.slopes.begin(), c.slopes.end()),
+        mask(c.mask.begin(), c.mask.end()),
+        q_segments(c.q_segments.begin(), c.q_segments.end()),
+        k_segments(c.k_segments.begin(), c.k_segments.end()),
+        options(c.options()) {
+    options.alibi_slopes.data = slopes.empty() ? nullptr : slopes.data();
+    options.mask.data = mask.empty() ? nullptr : mask.data();
+    options.q_segments.data = q_segments.empty() ? nullptr : q_segments.data();
+    options.k_segments.data = k_segments.empty() ? nullptr : k_segments.data();
   }
 };
 
@@ -212,24 +235,30 @@ AttentionAnswer run_attention(const AttentionCase& c, DType dtype, attention::Ti
   Held statistics(accumulate_dtype(dtype), {c.B, c.H, c.N, 1}, 1);
   const Out<3> lse{statistics.bytes.data(), statistics.dtype, {c.B, c.H, c.N}, {c.H * c.N, c.N, 1}};
 
-  attention::run_forward({.q = q.view<In<4>>(),
-                          .k = k_home.view<In<4>>(part(1)),
-                          .v = v_home.view<In<4>>(part(2)),
-                          .options = c.options(),
-                          .out = out.view<Out<4>>(),
-                          .lse = lse},
-                         backend);
-  attention::run_backward({.dout = dout.view<In<4>>(),
-                           .q = q.view<In<4>>(),
-                           .k = k_home.view<In<4>>(part(1)),
-                           .v = v_home.view<In<4>>(part(2)),
-                           .out = out.view<In<4>>(),
-                           .lse = {lse.data, lse.dtype, lse.shape, lse.strides},
-                           .options = c.options(),
-                           .dq = dq.view<Out<4>>(),
-                           .dk = dk_home.view<Out<4>>(part(1)),
-                           .dv = dv_home.view<Out<4>>(part(2))},
-                          backend);
+  const ReachableOptions reachable(c);
+  const FlashAttentionForward forward{.q = q.view<In<4>>(),
+                                      .k = k_home.view<In<4>>(part(1)),
+                                      .v = v_home.view<In<4>>(part(2)),
+                                      .options = reachable.options,
+                                      .out = out.view<Out<4>>(),
+                                      .lse = lse};
+  const FlashAttentionBackward backward{.dout = dout.view<In<4>>(),
+                                        .q = q.view<In<4>>(),
+                                        .k = k_home.view<In<4>>(part(1)),
+                                        .v = v_home.view<In<4>>(part(2)),
+                                        .out = out.view<In<4>>(),
+                                        .lse = {lse.data, lse.dtype, lse.shape, lse.strides},
+                                        .options = reachable.options,
+                                        .dq = dq.view<Out<4>>(),
+                                        .dk = dk_home.view<Out<4>>(part(1)),
+                                        .dv = dv_home.view<Out<4>>(part(2))};
+  if (test_device().is_cpu() || backend != attention::TileBackend::best) {
+    attention::run_forward(forward, backend);
+    attention::run_backward(backward, backend);
+  } else {
+    run_on_test_device(forward);
+    run_on_test_device(backward);
+  }
   return {out.read(), statistics.read(), dq.read(), dk_home.read(part(1)), dv_home.read(part(2))};
 }
 

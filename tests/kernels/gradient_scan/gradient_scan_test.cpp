@@ -13,7 +13,7 @@ constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::f16, DType::bf16};
 
 ScanResult scan(const Array& gradient) {
   ScanResult result;
-  GradientScan{.gradient = gradient.in<1>(), .result = &result}(Cpu{});
+  run_on_test_device(GradientScan{.gradient = gradient.in<1>(), .result = &result});
   return result;
 }
 
@@ -57,12 +57,12 @@ TEST(GradientScan, RangesAddUp) {
   const Array two = Array::of(DType::f64, {1}, {NAN});
   const Array three = Array::of(DType::f32, {1}, {2});
   ScanResult result;
-  GradientScan{.gradient = one.in<1>(), .result = &result}(Cpu{});
-  GradientScan{.gradient = three.in<1>(), .result = &result}(Cpu{});
+  run_on_test_device(GradientScan{.gradient = one.in<1>(), .result = &result});
+  run_on_test_device(GradientScan{.gradient = three.in<1>(), .result = &result});
   EXPECT_EQ(result.squared_norm, 29);
   EXPECT_EQ(result.finite, 1);
-  GradientScan{.gradient = two.in<1>(), .result = &result}(Cpu{});
-  GradientScan{.gradient = one.in<1>(), .result = &result}(Cpu{});
+  run_on_test_device(GradientScan{.gradient = two.in<1>(), .result = &result});
+  run_on_test_device(GradientScan{.gradient = one.in<1>(), .result = &result});
   EXPECT_EQ(result.finite, 0);
 }
 

@@ -68,14 +68,14 @@ struct Problem {
       right.shape[0] = is.B;
       right.strides[0] = 0;
     }
-    MatMul{.a = is.a_transposed ? turned(a.in<3>()) : a.in<3>(),
-           .b = right,
-           .bias = is.bias ? bias.in<1>() : In<1>{},
-           .add = is.add ? add.in<3>() : In<3>{},
-           .activation = is.activation,
-           .pre_activation = is.keeps_pre_activation ? pre.out<3>() : Out<3>{},
-           .c = c.out<3>(),
-           .beta = is.beta}(Cpu{});
+    run_on_test_device(MatMul{.a = is.a_transposed ? turned(a.in<3>()) : a.in<3>(),
+                              .b = right,
+                              .bias = is.bias ? bias.in<1>() : In<1>{},
+                              .add = is.add ? add.in<3>() : In<3>{},
+                              .activation = is.activation,
+                              .pre_activation = is.keeps_pre_activation ? pre.out<3>() : Out<3>{},
+                              .c = c.out<3>(),
+                              .beta = is.beta});
   }
 
   /// The error of K products and their sums, and of rounding to c.
@@ -235,14 +235,14 @@ TEST(MatMul, RowsThatOverlapOrRunBackwards) {
   for (const int64_t stride : {0, 1, -1}) {  // one row for all; a sliding window; the same, backwards
     const In<3> windows{a.in<3>().as<float>() + (stride < 0 ? 9 : 0), DType::f32, {1, 10, 20}, {0, stride, 1}};
     Array c(DType::f32, {1, 10, 9});
-    MatMul{.a = windows,
-           .b = b.in<3>(),
-           .bias = {},
-           .add = {},
-           .activation = Activation::none,
-           .pre_activation = {},
-           .c = c.out<3>(),
-           .beta = 0}(Cpu{});
+    run_on_test_device(MatMul{.a = windows,
+                              .b = b.in<3>(),
+                              .bias = {},
+                              .add = {},
+                              .activation = Activation::none,
+                              .pre_activation = {},
+                              .c = c.out<3>(),
+                              .beta = 0});
     for (int64_t m = 0; m < 10; ++m) {
       for (int64_t n = 0; n < 9; ++n) {
         double sum = 0;

@@ -28,7 +28,7 @@ void check_copy(const Array& x, DType y_dtype, std::vector<int64_t> shape, std::
   }
   Array y(y_dtype, y_shape, 3);
   const Array untouched = y;
-  Copy{.x = turned, .y = y.out<5>()}(Cpu{});
+  run_on_test_device(Copy{.x = turned, .y = y.out<5>()});
   int64_t i = 0;
   std::array<int64_t, 5> at{};
   for (at[0] = 0; at[0] < y_shape[0]; ++at[0])
@@ -78,7 +78,7 @@ TEST(Copy, LongRowsAndLargeTransposes) {
 TEST(Copy, RoundsToNearestEven) {
   const Array x = Array::of(DType::f32, {1, 1, 1, 1, 4}, {1 + 0x1p-8, 1 + 3 * 0x1p-8, 1e39, NAN});
   Array y(DType::bf16, {1, 1, 1, 1, 4});
-  Copy{.x = x.in<5>(), .y = y.out<5>()}(Cpu{});
+  run_on_test_device(Copy{.x = x.in<5>(), .y = y.out<5>()});
   EXPECT_EQ(y[0], 1);
   EXPECT_EQ(y[1], 1 + 0x1p-6);
   EXPECT_TRUE(std::isinf(y[2]));
@@ -92,22 +92,23 @@ TEST(Copy, BroadcastsAndTouchesNothingWhenEmpty) {
   broad.strides = {0, 0, 0, 1, 0};
   for (const DType dtype : {DType::f32, DType::i64}) {
     Array y(dtype, {1, 2, 1, 3, 70});
-    Copy{.x = broad, .y = y.out<5>()}(Cpu{});
+    run_on_test_device(Copy{.x = broad, .y = y.out<5>()});
     for (int64_t i = 0; i < y.numel(); ++i) ASSERT_EQ(y[i], 1 + i / 70 % 3);
   }
-  Copy{.x = {nullptr, DType::f32, {1, 0, 2, 3, 4}, {}}, .y = {nullptr, DType::f32, {1, 0, 2, 3, 4}, {}}}(Cpu{});
+  run_on_test_device(
+      Copy{.x = {nullptr, DType::f32, {1, 0, 2, 3, 4}, {}}, .y = {nullptr, DType::f32, {1, 0, 2, 3, 4}, {}}});
 }
 
 TEST(Fill, EveryDtypeAndStride) {
   for (const DType dtype : kDTypes) {
     for (const int64_t n : {0, 1, 33, 50001}) {
       Array y(dtype, {n});
-      Fill{.y = y.out<1>(), .value = 7}(Cpu{});
+      run_on_test_device(Fill{.y = y.out<1>(), .value = 7});
       for (int64_t i = 0; i < n; ++i) ASSERT_EQ(y[i], dtype == DType::boolean ? 1 : 7) << to_string(dtype);
     }
     Array y(dtype, {9, 2});
     Out<1> column{y.out<2>().data, dtype, {9}, {2}};
-    Fill{.y = column, .value = 1}(Cpu{});
+    run_on_test_device(Fill{.y = column, .value = 1});
     for (int64_t i = 0; i < 18; ++i) ASSERT_EQ(y[i], 1 - i % 2) << to_string(dtype);
   }
 }
@@ -118,12 +119,12 @@ TEST(ToMask, AcceptsZerosAndOnesOnly) {
     for (int64_t i = 0; i < 41; ++i) x.set(i, i % 3 == 0);
     Array y(DType::boolean, {41});
     int32_t not_binary = 0;
-    ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = &not_binary}(Cpu{});
+    run_on_test_device(ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = &not_binary});
     EXPECT_EQ(not_binary, 0) << to_string(dtype);
     for (int64_t i = 0; i < 41; ++i) ASSERT_EQ(y[i], i % 3 == 0);
     if (dtype == DType::boolean) continue;
     x.set(40, is_floating(dtype) ? 0.5 : 2);
-    ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = &not_binary}(Cpu{});
+    run_on_test_device(ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = &not_binary});
     EXPECT_EQ(not_binary, 1) << to_string(dtype);
   }
 }
@@ -132,11 +133,11 @@ TEST(ToMask, RefusesNaNAndKeepsWhatItFound) {
   const Array x = Array::of(DType::f32, {3}, {0, NAN, 1});
   Array y(DType::boolean, {3});
   int32_t not_binary = 0;
-  ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = &not_binary}(Cpu{});
+  run_on_test_device(ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = &not_binary});
   EXPECT_EQ(not_binary, 1);
   const Array ones = Array::of(DType::f32, {2}, {1, 1});
   Array tail(DType::boolean, {2});
-  ToMask{.x = ones.in<1>(), .y = tail.out<1>(), .not_binary = &not_binary}(Cpu{});
+  run_on_test_device(ToMask{.x = ones.in<1>(), .y = tail.out<1>(), .not_binary = &not_binary});
   EXPECT_EQ(not_binary, 1);
 }
 

@@ -73,23 +73,23 @@ TEST_P(Norm, ForwardAndRecompute) {
   Array mean(statistics(), {rows}), rstd(statistics(), {rows});
   const In<1> no_bias = centered() ? bias.in<1>() : In<1>{};
   if (centered()) {
-    LayerNormForward{.x = x.in<2>(),
-                     .residual = residual.in<2>(),
-                     .weight = weight.in<1>(),
-                     .bias = bias.in<1>(),
-                     .epsilon = kEpsilon,
-                     .sum = sum.out<2>(),
-                     .y = y.out<2>(),
-                     .mean = mean.out<1>(),
-                     .rstd = rstd.out<1>()}(Cpu{});
+    run_on_test_device(LayerNormForward{.x = x.in<2>(),
+                                        .residual = residual.in<2>(),
+                                        .weight = weight.in<1>(),
+                                        .bias = bias.in<1>(),
+                                        .epsilon = kEpsilon,
+                                        .sum = sum.out<2>(),
+                                        .y = y.out<2>(),
+                                        .mean = mean.out<1>(),
+                                        .rstd = rstd.out<1>()});
   } else {
-    RmsNormForward{.x = x.in<2>(),
-                   .residual = residual.in<2>(),
-                   .weight = weight.in<1>(),
-                   .epsilon = kEpsilon,
-                   .sum = sum.out<2>(),
-                   .y = y.out<2>(),
-                   .rstd = rstd.out<1>()}(Cpu{});
+    run_on_test_device(RmsNormForward{.x = x.in<2>(),
+                                      .residual = residual.in<2>(),
+                                      .weight = weight.in<1>(),
+                                      .epsilon = kEpsilon,
+                                      .sum = sum.out<2>(),
+                                      .y = y.out<2>(),
+                                      .rstd = rstd.out<1>()});
   }
   std::vector<double> s = x.values();
   for (int64_t i = 0; i < rows * n; ++i) s[i] += residual[i];
@@ -100,12 +100,12 @@ TEST_P(Norm, ForwardAndRecompute) {
   expect_close(rstd, ref.rstd, 20 * rounding_unit(statistics()), 0);
   if (centered()) expect_close(mean, ref.mean, 0, 20 * rounding_unit(statistics()));
 
-  Normalize{.x = sum.in<2>(),
-            .mean = centered() ? mean.in<1>() : In<1>{},
-            .rstd = rstd.in<1>(),
-            .weight = weight.in<1>(),
-            .bias = no_bias,
-            .y = again.out<2>()}(Cpu{});
+  run_on_test_device(Normalize{.x = sum.in<2>(),
+                               .mean = centered() ? mean.in<1>() : In<1>{},
+                               .rstd = rstd.in<1>(),
+                               .weight = weight.in<1>(),
+                               .bias = no_bias,
+                               .y = again.out<2>()});
   EXPECT_TRUE(again.values() == y.values()) << "the recomputed output has other bits";
 }
 
@@ -121,26 +121,26 @@ TEST_P(Norm, Backward) {
   Array dbias = Array::random(statistics(), {n}, 8);
   const std::vector<double> before = dweight.values();
   if (centered()) {
-    LayerNormBackward{.x = x.in<2>(),
-                      .weight = weight.in<1>(),
-                      .mean = mean.in<1>(),
-                      .rstd = rstd.in<1>(),
-                      .dy = dy.in<2>(),
-                      .dsum = dsum.in<2>(),
-                      .dx = dx.out<2>(),
-                      .dweight = dweight.out<1>(),
-                      .dweight_beta = 1,
-                      .dbias = dbias.out<1>(),
-                      .dbias_beta = 0}(Cpu{});
+    run_on_test_device(LayerNormBackward{.x = x.in<2>(),
+                                         .weight = weight.in<1>(),
+                                         .mean = mean.in<1>(),
+                                         .rstd = rstd.in<1>(),
+                                         .dy = dy.in<2>(),
+                                         .dsum = dsum.in<2>(),
+                                         .dx = dx.out<2>(),
+                                         .dweight = dweight.out<1>(),
+                                         .dweight_beta = 1,
+                                         .dbias = dbias.out<1>(),
+                                         .dbias_beta = 0});
   } else {
-    RmsNormBackward{.x = x.in<2>(),
-                    .weight = weight.in<1>(),
-                    .rstd = rstd.in<1>(),
-                    .dy = dy.in<2>(),
-                    .dsum = dsum.in<2>(),
-                    .dx = dx.out<2>(),
-                    .dweight = dweight.out<1>(),
-                    .dweight_beta = 1}(Cpu{});
+    run_on_test_device(RmsNormBackward{.x = x.in<2>(),
+                                       .weight = weight.in<1>(),
+                                       .rstd = rstd.in<1>(),
+                                       .dy = dy.in<2>(),
+                                       .dsum = dsum.in<2>(),
+                                       .dx = dx.out<2>(),
+                                       .dweight = dweight.out<1>(),
+                                       .dweight_beta = 1});
   }
   std::vector<double> dx_expected = ref.dx, dweight_expected = ref.dweight;
   for (int64_t i = 0; i < rows * n; ++i) dx_expected[i] += dsum[i];
@@ -164,15 +164,15 @@ INSTANTIATE_TEST_SUITE_P(Kinds, Norm, testing::Combine(testing::Bool(), testing:
 TEST(LayerNorm, AbsentArgumentsAndASumOf16Bits) {
   const Array x = Array::random(DType::bf16, {6, 50}, 1), residual = Array::random(DType::bf16, {6, 50}, 2);
   Array sum(DType::bf16, {6, 50}), y(DType::f32, {6, 50});
-  LayerNormForward{.x = x.in<2>(),
-                   .residual = residual.in<2>(),
-                   .weight = {},
-                   .bias = {},
-                   .epsilon = kEpsilon,
-                   .sum = sum.out<2>(),
-                   .y = y.out<2>(),
-                   .mean = {},
-                   .rstd = {}}(Cpu{});
+  run_on_test_device(LayerNormForward{.x = x.in<2>(),
+                                      .residual = residual.in<2>(),
+                                      .weight = {},
+                                      .bias = {},
+                                      .epsilon = kEpsilon,
+                                      .sum = sum.out<2>(),
+                                      .y = y.out<2>(),
+                                      .mean = {},
+                                      .rstd = {}});
   const std::vector<double> ones(50, 1), zeros(50), rounded = sum.values();
   for (int64_t i = 0; i < 300; ++i) EXPECT_EQ(rounded[i], static_cast<float>(BFloat16(x[i] + residual[i])));
   expect_close(y, reference(true, rounded, ones, zeros, rounded, 6, 50).y, 1e-6, 1e-6);
@@ -181,15 +181,15 @@ TEST(LayerNorm, AbsentArgumentsAndASumOf16Bits) {
 TEST(LayerNorm, ALargeMeanLosesNoDigitsOfTheVariance) {
   const Array x = Array::random(DType::f32, {3, 256}, 1, 4000, 4001);
   Array y(DType::f32, {3, 256});
-  LayerNormForward{.x = x.in<2>(),
-                   .residual = {},
-                   .weight = {},
-                   .bias = {},
-                   .epsilon = kEpsilon,
-                   .sum = {},
-                   .y = y.out<2>(),
-                   .mean = {},
-                   .rstd = {}}(Cpu{});
+  run_on_test_device(LayerNormForward{.x = x.in<2>(),
+                                      .residual = {},
+                                      .weight = {},
+                                      .bias = {},
+                                      .epsilon = kEpsilon,
+                                      .sum = {},
+                                      .y = y.out<2>(),
+                                      .mean = {},
+                                      .rstd = {}});
   const std::vector<double> ones(256, 1), zeros(256);
   expect_close(y, reference(true, x.values(), ones, zeros, x.values(), 3, 256).y, 0, 1e-3);
 }
@@ -202,17 +202,17 @@ TEST(LayerNorm, BackwardInPlaceOfDsumOnAnyThreads) {
   const auto run = [&](Array& dx, const In<2>& arriving) {
     Array gradients(DType::f32, {2, n});
     const auto row = [&](int64_t r) { return Out<1>{gradients.out<2>().as<float>() + r * n, DType::f32, {n}, {1}}; };
-    LayerNormBackward{.x = x.in<2>(),
-                      .weight = {},
-                      .mean = mean.in<1>(),
-                      .rstd = rstd.in<1>(),
-                      .dy = dy.in<2>(),
-                      .dsum = arriving,
-                      .dx = dx.out<2>(),
-                      .dweight = row(0),
-                      .dweight_beta = 0,
-                      .dbias = row(1),
-                      .dbias_beta = 0}(Cpu{});
+    run_on_test_device(LayerNormBackward{.x = x.in<2>(),
+                                         .weight = {},
+                                         .mean = mean.in<1>(),
+                                         .rstd = rstd.in<1>(),
+                                         .dy = dy.in<2>(),
+                                         .dsum = arriving,
+                                         .dx = dx.out<2>(),
+                                         .dweight = row(0),
+                                         .dweight_beta = 0,
+                                         .dbias = row(1),
+                                         .dbias_beta = 0});
     return gradients.bytes();
   };
   Array dx(DType::f32, {rows, n}), in_place = dsum;

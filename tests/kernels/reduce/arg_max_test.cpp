@@ -9,7 +9,7 @@ namespace {
 
 std::vector<double> arg_max(const Array& x, int64_t rows) {
   Array index(DType::i32, {rows});
-  ArgMax{.x = x.in<2>(), .index = index.out<1>()}(Cpu{});
+  run_on_test_device(ArgMax{.x = x.in<2>(), .index = index.out<1>()});
   return index.values();
 }
 

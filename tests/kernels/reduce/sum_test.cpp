@@ -23,7 +23,7 @@ TEST(Sum, ShapesAndDtypes) {
       const Array x = Array::random(dtype, {outer, n, inner}, 1, -1, 1, 3);
       Array y(accumulate_dtype(dtype), {outer, inner}, 2);
       for (int64_t i = 0; i < y.numel(); ++i) y.set(i, NAN);
-      Sum{.x = x.in<3>(), .scale = 1, .beta = 0, .y = y.out<2>()}(Cpu{});
+      run_on_test_device(Sum{.x = x.in<3>(), .scale = 1, .beta = 0, .y = y.out<2>()});
       SCOPED_TRACE(to_string(dtype));
       const double unit = rounding_unit(accumulate_dtype(dtype));
       expect_close(y, reference(x, outer, n, inner), unit, 16 * unit * std::sqrt(n));
@@ -34,7 +34,7 @@ TEST(Sum, ShapesAndDtypes) {
 TEST(Sum, ScalesAndAccumulatesIntoAnyDtype) {
   const Array x = Array::random(DType::bf16, {2, 40, 6}, 1);
   Array y = Array::of(DType::f16, {2, 6}, std::vector<double>(12, 3.0));
-  Sum{.x = x.in<3>(), .scale = 0.5, .beta = 1, .y = y.out<2>()}(Cpu{});
+  run_on_test_device(Sum{.x = x.in<3>(), .scale = 0.5, .beta = 1, .y = y.out<2>()});
   std::vector<double> expected = reference(x, 2, 40, 6);
   for (double& value : expected) value = 3 + 0.5 * value;
   expect_close(y, expected, rounding_unit(DType::f16), 1e-6);
@@ -46,7 +46,7 @@ TEST(Sum, AnyStrides) {
   std::swap(turned.shape[0], turned.shape[2]);
   std::swap(turned.strides[0], turned.strides[2]);
   Array y(DType::f64, {7, 3});
-  Sum{.x = turned, .scale = 1, .beta = 0, .y = y.out<2>()}(Cpu{});
+  run_on_test_device(Sum{.x = turned, .scale = 1, .beta = 0, .y = y.out<2>()});
   const std::vector<double> expected = reference(x, 3, 50, 7);
   for (int64_t i = 0; i < 7; ++i)
     for (int64_t o = 0; o < 3; ++o) EXPECT_NEAR(y[i * 3 + o], expected[o * 7 + i], 1e-12);
@@ -54,7 +54,7 @@ TEST(Sum, AnyStrides) {
   In<3> repeated = x.in<3>();  // the middle axis is broadcast
   repeated.strides[1] = 0;
   Array thrice(DType::f32, {3, 7});
-  Sum{.x = repeated, .scale = 1, .beta = 0, .y = thrice.out<2>()}(Cpu{});
+  run_on_test_device(Sum{.x = repeated, .scale = 1, .beta = 0, .y = thrice.out<2>()});
   for (int64_t o = 0; o < 3; ++o)
     for (int64_t i = 0; i < 7; ++i) EXPECT_NEAR(thrice[o * 7 + i], 50 * x[o * 350 + i], 1e-4);
 }
@@ -64,12 +64,12 @@ TEST(Sum, LongSumsKeepTheirDigits) {
   const int64_t n = 3'000'000;
   const Array x = Array::of(DType::f32, {1, n, 1}, std::vector<double>(n, 0.1));
   Array y(DType::f32, {1, 1});
-  Sum{.x = x.in<3>(), .scale = 1, .beta = 0, .y = y.out<2>()}(Cpu{});
+  run_on_test_device(Sum{.x = x.in<3>(), .scale = 1, .beta = 0, .y = y.out<2>()});
   EXPECT_NEAR(y[0], n * static_cast<double>(0.1f), 5);
 
   const In<3> columns{x.in<3>().data, DType::f32, {1, n / 2, 2}, {0, 2, 1}};
   Array pair(DType::f32, {1, 2});
-  Sum{.x = columns, .scale = 1, .beta = 0, .y = pair.out<2>()}(Cpu{});
+  run_on_test_device(Sum{.x = columns, .scale = 1, .beta = 0, .y = pair.out<2>()});
   EXPECT_NEAR(pair[1], n / 2 * static_cast<double>(0.1f), 5);
 }
 
@@ -77,11 +77,12 @@ TEST(Sum, SameBitsOnAnyThreads) {
   const Array x = Array::random(DType::f32, {2, 3000, 33}, 1);
   expect_same_on_any_threads([&] {
     Array y(DType::f32, {2, 33}), whole(DType::f32, {1, 1});
-    Sum{.x = x.in<3>(), .scale = 1, .beta = 0, .y = y.out<2>()}(Cpu{});
+    run_on_test_device(Sum{.x = x.in<3>(), .scale = 1, .beta = 0, .y = y.out<2>()});
     const In<3> flat{x.in<3>().data, DType::f32, {1, x.numel(), 1}, {0, 1, 1}};
-    Sum{.x = flat, .scale = 1, .beta = 0, .y = whole.out<2>()}(Cpu{});
+    run_on_test_device(Sum{.x = flat, .scale = 1, .beta = 0, .y = whole.out<2>()});
     std::vector<std::byte> both = y.bytes();
-    both.insert(both.end(), whole.bytes().begin(), whole.bytes().end());
+    const std::vector<std::byte> more = whole.bytes();
+    both.insert(both.end(), more.begin(), more.end());
     return both;
   });
 }

@@ -30,7 +30,8 @@ TEST(Rotary, EveryDtypeBothWays) {
     for (const RotaryDirection direction : {RotaryDirection::forward, RotaryDirection::inverse}) {
       const Array x = Array::random(dtype, {2, 9, 3, 22}, 1, -1, 1, 2);
       Array y(dtype, {2, 9, 3, 22}, 1);
-      Rotary{.x = x.in<4>(), .positions = {}, .start = 40, .base = 500, .direction = direction, .y = y.out<4>()}(Cpu{});
+      run_on_test_device(
+          Rotary{.x = x.in<4>(), .positions = {}, .start = 40, .base = 500, .direction = direction, .y = y.out<4>()});
       const double turn = direction == RotaryDirection::forward ? 1 : -1;
       const std::vector<double> expected = reference(x, shape, 500, turn, [](int64_t, int64_t n) { return 40.0 + n; });
       expect_close(y, expected, rounding_unit(dtype), dtype == DType::f64 ? 1e-14 : 2e-7);
@@ -49,11 +50,11 @@ TEST(Rotary, PositionsPerTokenSharedOrNot) {
                 .base = 10000,
                 .direction = RotaryDirection::forward,
                 .y = y.out<4>()};
-  rotary(Cpu{});
+  run_on_test_device(rotary);
   expect_close(y, reference(x, {3, 5, 2, 8}, 1e4, 1, [&](int64_t b, int64_t n) { return positions[b * 5 + n]; }), 0,
                5e-7);
   rotary.positions.strides[0] = 0;
-  rotary(Cpu{});
+  run_on_test_device(rotary);
   expect_close(y, reference(x, {3, 5, 2, 8}, 1e4, 1, [&](int64_t, int64_t n) { return positions[n]; }), 0, 5e-7);
 }
 
@@ -69,14 +70,14 @@ TEST(Rotary, StridedAndInPlaceAndTheInverseUndoesIt) {
                 .base = 10000,
                 .direction = RotaryDirection::forward,
                 .y = part};
-  rotary(Cpu{});
+  run_on_test_device(rotary);
   for (int64_t i = 0; i < qkv.numel(); ++i) {
     const int64_t head = i / 10 % 6;
     const bool turned = head == 2 || head == 3;
     EXPECT_EQ(qkv[i] != before[i], turned) << i;
   }
   rotary.direction = RotaryDirection::inverse;
-  rotary(Cpu{});
+  run_on_test_device(rotary);
   expect_close(qkv, before.values(), 0, 1e-14);
 }
 
@@ -90,13 +91,13 @@ TEST(Rotary, ANumberDependsOnItsPositionOnly) {
                 .base = 10000,
                 .direction = RotaryDirection::forward,
                 .y = whole.out<4>()};
-  rotary(Cpu{});
+  run_on_test_device(rotary);
   Rotary single = rotary;
   single.x.shape[1] = 1;
   single.x.data = x.in<4>().as<float>() + 257 * 128;
   single.start = 257;
   single.y = one.out<4>();
-  single(Cpu{});
+  run_on_test_device(single);
   for (int64_t i = 0; i < 128; ++i) EXPECT_EQ(one[i], whole[257 * 128 + i]);
 }
 

@@ -22,13 +22,13 @@ TEST(Sgd, FollowsTheDoubleReferenceOverSteps) {
       for (int step = 1; step <= 5; ++step) {
         state.learning_rate = 0.1f / step;
         const Array gradient = Array::random(dtype, {n}, 10 + step);
-        SgdStep{.weight = weight.out<1>(),
-                .velocity = with_momentum ? velocity.out<1>() : Out<1>{},
-                .gradient = gradient.in<1>(),
-                .mirror = mirror.out<1>(),
-                .state = &state,
-                .weight_decay = kDecay,
-                .momentum = kMomentum}(Cpu{});
+        run_on_test_device(SgdStep{.weight = weight.out<1>(),
+                                   .velocity = with_momentum ? velocity.out<1>() : Out<1>{},
+                                   .gradient = gradient.in<1>(),
+                                   .mirror = mirror.out<1>(),
+                                   .state = &state,
+                                   .weight_decay = kDecay,
+                                   .momentum = kMomentum});
         for (int64_t i = 0; i < n; ++i) {
           u[i] = (with_momentum ? kMomentum * u[i] : 0) + state.gradient_factor * gradient[i] + kDecay * w[i];
           w[i] -= state.learning_rate * u[i];
@@ -50,13 +50,13 @@ TEST(Sgd, ASkippedStepTouchesNothing) {
   StepState state;
   state.learning_rate = 1;
   state.apply = 0;
-  SgdStep{.weight = weight.out<1>(),
-          .velocity = velocity.out<1>(),
-          .gradient = gradient.in<1>(),
-          .mirror = {},
-          .state = &state,
-          .weight_decay = 0,
-          .momentum = kMomentum}(Cpu{});
+  run_on_test_device(SgdStep{.weight = weight.out<1>(),
+                             .velocity = velocity.out<1>(),
+                             .gradient = gradient.in<1>(),
+                             .mirror = {},
+                             .state = &state,
+                             .weight_decay = 0,
+                             .momentum = kMomentum});
   EXPECT_TRUE(weight.bytes() == weight_before);
   EXPECT_TRUE(velocity.bytes() == velocity_before);
 }

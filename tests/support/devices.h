@@ -1,0 +1,65 @@
+// The device that the tests run on: the first GPU (or its stand-in) where the build has one, else the CPU.
+// TESSERA_TEST_DEVICE=cpu chooses the CPU everywhere.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "framework/tensor/device.h"
+#include "kernels/common/exec.h"
+#ifdef TESSERA_WITH_CUDA
+#include "kernels/common/cuda/runtime.h"
+#endif
+
+namespace tessera {
+
+inline Device test_device() {
+  static const Device device = [] {
+    const char* wanted = std::getenv("TESSERA_TEST_DEVICE");
+    return wanted != nullptr ? Device::parse(wanted) : Device::parse("auto");
+  }();
+  return device;
+}
+
+/// Runs a kernel on the test device and waits for it. Its memory must be host memory that the device reaches
+/// (`ManagedAllocator`).
+template <class Kernel>
+void run_on_test_device(const Kernel& kernel) {
+  const Exec exec = exec_of(test_device());
+  launch(kernel, exec);
+#ifdef TESSERA_WITH_CUDA
+  if (const Cuda* cuda = std::get_if<Cuda>(&exec))
+    cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(cuda->stream)), "cudaStreamSynchronize");
+#endif
+}
+
+/// Memory that the CPU and the test device both reach.
+template <class T>
+struct ManagedAllocator {
+  using value_type = T;
+  ManagedAllocator() = default;
+  template <class Other>
+  ManagedAllocator(const ManagedAllocator<Other>&) {}
+
+  T* allocate(size_t n) {
+#ifdef TESSERA_WITH_CUDA
+    void* memory = nullptr;
+    cuda_check(cudaMallocManaged(&memory, n * sizeof(T)), "cudaMallocManaged");
+    return static_cast<T*>(memory);
+#else
+    return std::allocator<T>().allocate(n);
+#endif
+  }
+  void deallocate(T* memory, size_t n) {
+#ifdef TESSERA_WITH_CUDA
+    (void)n;
+    cuda_check(cudaFree(memory), "cudaFree");
+#else
+    std::allocator<T>().deallocate(memory, n);
+#endif
+  }
+  friend bool operator==(const ManagedAllocator&, const ManagedAllocator&) { return true; }
+};
+
+}  // namespace tessera

@@ -1,0 +1,80 @@
+// Training on the test device against training on the CPU. Where there is no other device, there is nothing to compare.
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "tests/support/devices.h"
+#include "trainers/trainer.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+class DeviceTraining : public testing::Test {
+ protected:
+  DeviceTraining() : folder_(fs::temp_directory_path() / ("tessera-device-training-" + std::to_string(getpid()))) {
+    fs::create_directories(folder_);
+    std::ofstream text(folder_ / "text.txt");
+    for (int i = 0; i < 200; ++i) text << "pack my box with five dozen liquor jugs " << i % 9 << ". ";
+  }
+  ~DeviceTraining() override { fs::remove_all(folder_); }
+
+  void SetUp() override {
+    if (test_device().is_cpu()) GTEST_SKIP() << "this build or machine has no device besides the CPU";
+  }
+
+  Config config(const std::string& device, DType dtype) const {
+    Config config;
+    config.data = (folder_ / "text.txt").string();
+    config.n_layer = 2;
+    config.n_head = 2;
+    config.n_embd = 32;
+    config.block_size = 24;
+    config.batch_size = 3;
+    config.gradient_accumulation_steps = 2;
+    config.max_iters = 10;
+    config.warmup_iters = 0;
+    config.learning_rate = 3e-3;
+    config.dropout = 0.1;
+    config.dtype = dtype;
+    config.device = device;
+    return config;
+  }
+
+  fs::path folder_;
+};
+
+std::vector<double> ten_losses(const Config& config) {
+  Trainer trainer(config);
+  std::vector<double> losses;
+  for (int i = 0; i < 10; ++i) losses.push_back(trainer.step().train_loss);
+  return losses;
+}
+
+void expect_near(const std::vector<double>& a, const std::vector<double>& b, double tolerance) {
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], tolerance) << "step " << i;
+  EXPECT_LT(a.back(), a.front());
+}
+
+TEST_F(DeviceTraining, TheLossesAreThoseOfTheCpu) {
+  const std::string device = to_string(test_device());
+  expect_near(ten_losses(config(device, DType::f32)), ten_losses(config("cpu", DType::f32)), 1e-4);
+}
+
+TEST_F(DeviceTraining, SixteenBitStaysNearTheCpu) {
+  const std::string device = to_string(test_device());
+  expect_near(ten_losses(config(device, DType::bf16)), ten_losses(config("cpu", DType::bf16)), 2e-2);
+  expect_near(ten_losses(config(device, DType::f16)), ten_losses(config("cpu", DType::f16)), 2e-2);
+}
+
+TEST_F(DeviceTraining, RerunsAreTheSameBits) {
+  const Config settings = config(to_string(test_device()), DType::bf16);
+  EXPECT_EQ(ten_losses(settings), ten_losses(settings));
+}
+
+}  // namespace
+}  // namespace tessera
