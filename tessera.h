@@ -39,6 +39,7 @@
 #include "framework/parameters/parameter.h"
 #include "framework/parameters/visit.h"
 #include "framework/tensor/allocator.h"
+#include "framework/tensor/caching_allocator.h"
 #include "framework/tensor/device.h"
 #include "framework/tensor/random.h"
 #include "framework/tensor/shape.h"

@@ -145,7 +145,8 @@ void TrainRun::report(StepReport& now, bool evaluated) {
   watch_.new_lap();
   if (!evaluated) return;
   progress_->evaluation(now);
-  write_loss_plot(folder_ / "loss.svg", history_, fs::absolute(folder_ / "config.cfg").parent_path().filename().string());
+  write_loss_plot(folder_ / "loss.svg", history_,
+                  fs::absolute(folder_ / "config.cfg").parent_path().filename().string());
 }
 
 void TrainRun::save() {
