@@ -1,9 +1,12 @@
 #include "trainers/train_run.h"
 
+#include <array>
 #include <cmath>
 #include <csignal>
+#include <ctime>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "framework/io/atomic_file.h"
 #include "framework/machine.h"
@@ -21,13 +24,28 @@ namespace fs = std::filesystem;
 // The one thing that a signal may touch.
 volatile std::sig_atomic_t received_signal = 0;
 
-// The first signal asks for a clean end, the second gets the default: the program dies.
+volatile std::time_t received_at = 0;
+
+// The first signal asks for a clean end. A second one, unless it comes at once (launchers send pairs), ends the
+// program.
+void on_signal(int number) {
+  const std::time_t now = std::time(nullptr);
+  if (received_signal != 0 && now - received_at >= 2) _exit(128 + number);
+  if (received_signal == 0) received_at = now;
+  received_signal = number;
+}
+
+// The handler runs on a stack of its own: generated matrix kernels keep data beyond the stack pointer, which a signal
+// frame would overwrite.
 void install_signal_handlers() {
+  static std::array<std::byte, 65536> stack;
+  const stack_t alternate{.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
+  sigaltstack(&alternate, nullptr);
   received_signal = 0;
   for (const int signal : {SIGINT, SIGTERM}) {
     struct sigaction action {};
-    action.sa_handler = [](int number) { received_signal = number; };
-    action.sa_flags = SA_RESETHAND | SA_RESTART;
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_ONSTACK | SA_RESTART;
     sigaction(signal, &action, nullptr);
   }
 }
