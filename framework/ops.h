@@ -102,8 +102,9 @@ struct FlashAttentionOptions {
   Tensor k_segments = {};  ///< i32 [B, M]; undefined: q_segments
   double dropout = 0;      ///< of the softmax weights, in a training pass
   Site site = {};          ///< keys the dropout
-  int64_t q_bucket_size = 512;   ///< upper bound of the query tile
-  int64_t k_bucket_size = 1024;  ///< upper bound of the key tile
+  std::optional<DType> compute_dtype = {};  ///< of the core, e.g. bf16 for f32 inputs; default: that of q
+  int64_t q_bucket_size = 512;              ///< upper bound of the query tile
+  int64_t k_bucket_size = 1024;             ///< upper bound of the key tile
 };
 /// softmax(q·kᵀ·scale)·v, tile by tile, for q [B, N, H, D], k and v [B, M, KvH, D] → [B, N, H, D]. KvH divides H; D ≤
 /// 256. Rows that see nothing give 0.

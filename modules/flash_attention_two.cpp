@@ -2,6 +2,8 @@
 
 #include <bit>
 #include <cmath>
+#include <cstdio>
+#include <mutex>
 
 #include "framework/autograd/kv_cache.h"
 
@@ -24,6 +26,14 @@ FlashAttentionTwo::Options checked(FlashAttentionTwo::Options options) {
   return options;
 }
 
+void tell_once_that_parallel_changes_nothing() {
+  static std::once_flag told;
+  std::call_once(told, [] {
+    std::fputs("FlashAttentionTwo: parallel = true splits the heads over GPUs; on the CPU it changes nothing\n",
+               stderr);
+  });
+}
+
 }  // namespace
 
 FlashAttentionTwo::FlashAttentionTwo(const Options& requested)
@@ -43,6 +53,7 @@ Variable FlashAttentionTwo::operator()(const Variable& x, const Call& call) cons
          x.shape());
   expect(!call.context.defined() || (call.context.rank() == 3 && call.context.dim(2) == options.dim),
          "FlashAttentionTwo: context must be [batch, m, {}], not {}", options.dim, call.context.shape());
+  if (options.parallel && x.device().is_cpu()) tell_once_that_parallel_changes_nothing();
   const Heads heads = project(x, call.context);
   const Variable out = attend(heads, x, call);
   return finish(ops::reshape(out, {x.dim(0), x.dim(1), options.heads * options.dim_head}), call.residual);
@@ -79,26 +90,22 @@ Variable FlashAttentionTwo::attend(const Heads& heads, const Variable& x, const 
     k = keys;
     v = values;
   }
-  const DType dtype = x.dtype();
-  const bool mixed = options.mixed_precision && !is_16bit_float(dtype);
-  if (mixed) {
-    q = ops::cast(q, options.mixed_precision_dtype);
-    k = ops::cast(k, options.mixed_precision_dtype);
-    v = ops::cast(v, options.mixed_precision_dtype);
-  }
-  const Variable out =
-      ops::flash_attention(q, k, v,
-                           {.causal = options.causal,
-                            .window = options.window,
-                            .softcap = options.softcap,
-                            .alibi_slopes = options.alibi ? alibi_slopes(options.heads, x.device()) : Tensor(),
-                            .mask = call.mask,
-                            .q_segments = call.segments,
-                            .dropout = options.dropout,
-                            .site = dropout_site,
-                            .q_bucket_size = call.q_bucket_size > 0 ? call.q_bucket_size : options.q_bucket_size,
-                            .k_bucket_size = call.k_bucket_size > 0 ? call.k_bucket_size : options.k_bucket_size});
-  return mixed ? ops::cast(out, dtype) : out;
+  return ops::flash_attention(q, k, v,
+                              {.causal = options.causal,
+                               .window = options.window,
+                               .softcap = options.softcap,
+                               .alibi_slopes = options.alibi ? alibi_slopes(options.heads, x.device()) : Tensor(),
+                               .mask = call.mask,
+                               .q_segments = call.segments,
+                               .dropout = options.dropout,
+                               .site = dropout_site,
+                               .compute_dtype = core_dtype(x.dtype()),
+                               .q_bucket_size = call.q_bucket_size != 0 ? call.q_bucket_size : options.q_bucket_size,
+                               .k_bucket_size = call.k_bucket_size != 0 ? call.k_bucket_size : options.k_bucket_size});
+}
+
+DType FlashAttentionTwo::core_dtype(DType dtype) const {
+  return options.mixed_precision && !is_16bit_float(dtype) ? options.mixed_precision_dtype : dtype;
 }
 
 Variable FlashAttentionTwo::finish(const Variable& out, const Variable& residual) const {
@@ -109,13 +116,15 @@ Variable FlashAttentionTwo::finish(const Variable& out, const Variable& residual
 }
 
 AttentionPlan FlashAttentionTwo::plan(int64_t batch, int64_t n, int64_t m, DType dtype, Device device) const {
-  return ops::flash_attention_plan(
-      {batch, n, options.heads, options.dim_head}, {batch, m, options.kv_heads, options.dim_head},
-      options.mixed_precision && !is_16bit_float(dtype) ? options.mixed_precision_dtype : dtype, device,
-      {.causal = options.causal,
-       .window = options.window,
-       .q_bucket_size = options.q_bucket_size,
-       .k_bucket_size = options.k_bucket_size});
+  return ops::flash_attention_plan({batch, n, options.heads, options.dim_head},
+                                   {batch, m, options.kv_heads, options.dim_head}, dtype, device,
+                                   {.causal = options.causal,
+                                    .window = options.window,
+                                    .softcap = options.softcap,
+                                    .dropout = options.dropout,
+                                    .compute_dtype = core_dtype(dtype),
+                                    .q_bucket_size = options.q_bucket_size,
+                                    .k_bucket_size = options.k_bucket_size});
 }
 
 Tensor alibi_slopes(int64_t heads, Device device) {

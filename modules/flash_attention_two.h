@@ -9,6 +9,10 @@
 //                      · ·
 //                      ■ ·
 //                      ■ ■
+//
+// With mixed_precision the projections stay in x's dtype; q, k and v are rounded to 16 bit for the core, which sums in
+// f32, and its result is widened again. A float16 core would lose gradients below 2⁻²⁴, so dO is multiplied by a power
+// of two on its way in (its root mean square becomes about 1/16) and dq, dk and dv are divided by it on their way out.
 #pragma once
 
 #include "kernels/flash_attention/attention_options.h"
@@ -79,6 +83,8 @@ struct FlashAttentionTwo {
     Variable q, k, v;
   };
   Heads project(const Variable& x, const Variable& context) const;
+  /// What q, k and v are computed with in for an x of `dtype`.
+  DType core_dtype(DType dtype) const;
   Variable attend(const Heads& heads, const Variable& x, const Call& call) const;
   Variable finish(const Variable& out, const Variable& residual) const;
 };

@@ -3,8 +3,11 @@
 #include "kernels/flash_attention/flash_attention.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "framework/ops.h"
+#include "kernels/elementwise/mul.h"
+#include "kernels/gradient_scan/gradient_scan.h"
 #include "kernels/memory/memory.h"
 
 namespace tessera::ops {
@@ -35,6 +38,10 @@ void check(const FlashAttentionOptions& options, const Variable& q) {
   expect(options.q_bucket_size >= 1 && options.k_bucket_size >= 1,
          "flash_attention: bucket sizes must be at least 1, not {} and {}", options.q_bucket_size,
          options.k_bucket_size);
+  const DType core = options.compute_dtype.value_or(q.dtype());
+  expect(core == q.dtype() || (is_16bit_float(core) && !is_16bit_float(q.dtype())),
+         "flash_attention: compute_dtype narrows to bfloat16 or float16; {} inputs cannot be computed with in {}",
+         q.dtype(), core);
   const Tensor& slopes = options.alibi_slopes;
   expect(!slopes.defined() || (slopes.dtype() == DType::f32 && slopes.shape() == Shape{q.dim(2)}),
          "flash_attention: alibi_slopes must be float32 [{}], one per head", q.dim(2));
@@ -121,19 +128,112 @@ struct Triple {
   Tensor q, k, v;
 };
 
-// Memory for the gradients. Heads of one projection, [B, N, rows of heads, D] cut into three, get it back in one piece.
-Triple gradients_like(const Triple& x) {
-  const bool joint = x.q.shares_memory_with(x.k) && x.k.shares_memory_with(x.v) && x.q.dim(1) == x.k.dim(1) &&
-                     x.q.strides() == x.k.strides() && x.k.strides() == x.v.strides();
+/// How the gradients of q, k and v lie in memory.
+struct Layout {
+  Shape q, k;  // of q; of k and v
+  DType dtype;
+  Device device;
+  bool joint;  // cut from one [B, N, heads, D], as q, k and v were
+  int64_t q_head, k_head, v_head;
+};
+
+Layout layout_of(const Triple& x) {
   const int64_t heads = x.q.dim(2) + 2 * x.k.dim(2);
-  if (!joint || x.q.strides()[1] != heads * x.q.dim(3)) return {empty_like(x.q), empty_like(x.k), empty_like(x.v)};
-  const Tensor whole = Tensor::empty(x.q.shape().with(2, heads), x.q.dtype(), x.q.device());
+  const bool joint = x.q.shares_memory_with(x.k) && x.k.shares_memory_with(x.v) && x.q.dim(1) == x.k.dim(1) &&
+                     x.q.strides() == x.k.strides() && x.k.strides() == x.v.strides() &&
+                     x.q.strides()[1] == heads * x.q.dim(3);
   const int64_t first = std::min({x.q.offset(), x.k.offset(), x.v.offset()});
-  const auto part = [&](const Tensor& like) {
-    const int64_t head = (like.offset() - first) / like.dim(3);
-    return whole.slice(2, head, head + like.dim(2));
-  };
-  return {part(x.q), part(x.k), part(x.v)};
+  const auto head = [&](const Tensor& part) { return (part.offset() - first) / part.dim(3); };
+  return {x.q.shape(), x.k.shape(), x.q.dtype(), x.q.device(), joint, head(x.q), head(x.k), head(x.v)};
+}
+
+Triple allocate(const Layout& layout) {
+  const auto empty = [&](const Shape& shape) { return Tensor::empty(shape, layout.dtype, layout.device); };
+  if (!layout.joint) return {empty(layout.q), empty(layout.k), empty(layout.k)};
+  const int64_t heads = layout.q[2], kv_heads = layout.k[2];
+  const Tensor whole = empty(layout.q.with(2, heads + 2 * kv_heads));
+  return {whole.slice(2, layout.q_head, layout.q_head + heads), whole.slice(2, layout.k_head, layout.k_head + kv_heads),
+          whole.slice(2, layout.v_head, layout.v_head + kv_heads)};
+}
+
+// In the core's dtype, the elements of a head next to each other.
+Tensor core_input(const Tensor& x, DType dtype) {
+  const Tensor converted = x.to(dtype);
+  return converted.strides()[-1] == 1 || converted.dim(-1) == 1 ? converted : converted.contiguous_copy();
+}
+
+// y = factor · x, in y's dtype and layout.
+void multiply(const Tensor& x, double factor, const Tensor& y) {
+  const Tensor scalar = Tensor::full({1}, factor, accumulate_dtype(x.dtype()), x.device());
+  launch(Mul{.a = x.in<4>(), .b = scalar.expand(x.shape()).in<4>(), .y = y.out<4>()}, exec_of(x.device()));
+}
+
+// The power of two that gradients are multiplied by on their way through a float16 core, so that small ones do not
+// vanish: it brings their root mean square to about 1/16, amid what float16 can hold. 1 if they are zero or not finite.
+double gradient_scale(const Tensor& dout) {
+  ScanResult scan;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&scan);
+  const Tensor result = Tensor::from(std::span(bytes, sizeof scan), {sizeof scan}, dout.device());
+  launch(GradientScan{.gradient = dout.to_contiguous().view({-1}).in<1>(),
+                      .result = static_cast<ScanResult*>(result.address())},
+         exec_of(dout.device()));
+  std::memcpy(&scan, result.to_vector<uint8_t>().data(), sizeof scan);
+  if (scan.finite == 0 || scan.squared_norm == 0) return 1;
+  return std::exp2(-4 - std::round(0.5 * std::log2(scan.squared_norm / static_cast<double>(dout.numel()))));
+}
+
+/// What backward keeps of a call.
+struct Call {
+  Triple x;  // as the core saw them
+  Tensor out, lse;
+  AttentionOptions options;
+  Masks masks;
+  Layout layout;  // of the gradients
+};
+
+void run_forward(const Call& call) {
+  launch(FlashAttentionForward{.q = call.x.q.in<4>(),
+                               .k = call.x.k.in<4>(),
+                               .v = call.x.v.in<4>(),
+                               .options = call.options,
+                               .out = call.out.out<4>(),
+                               .lse = call.lse.out<3>()},
+         exec_of(call.out.device()));
+}
+
+void run_backward(const Call& call, const Tensor& dout, const Triple& dx) {
+  launch(FlashAttentionBackward{.dout = dout.in<4>(),
+                                .q = call.x.q.in<4>(),
+                                .k = call.x.k.in<4>(),
+                                .v = call.x.v.in<4>(),
+                                .out = call.out.in<4>(),
+                                .lse = call.lse.in<3>(),
+                                .options = call.options,
+                                .dq = dx.q.out<4>(),
+                                .dk = dx.k.out<4>(),
+                                .dv = dx.v.out<4>()},
+         exec_of(dout.device()));
+}
+
+// The gradients of q, k and v in their own dtype, whatever the core computes in.
+Triple gradients(const Call& call, const Tensor& dout) {
+  const DType core = call.out.dtype();
+  const Triple dx = allocate(call.layout);
+  if (core == call.layout.dtype) {
+    run_backward(call, core_input(dout, core), dx);
+    return dx;
+  }
+  const double scale = core == DType::f16 ? gradient_scale(dout) : 1;
+  const Tensor narrow_dout = empty_like(call.out);
+  multiply(dout, scale, narrow_dout);
+  Layout narrow = call.layout;
+  narrow.dtype = core;
+  const Triple narrow_dx = allocate(narrow);
+  run_backward(call, narrow_dout, narrow_dx);
+  multiply(narrow_dx.q, 1 / scale, dx.q);
+  multiply(narrow_dx.k, 1 / scale, dx.k);
+  multiply(narrow_dx.v, 1 / scale, dx.v);
+  return dx;
 }
 
 }  // namespace
@@ -142,48 +242,35 @@ Variable flash_attention(const Variable& q, const Variable& k, const Variable& v
                          const FlashAttentionOptions& options) {
   check(q, k, v);
   check(options, q);
+  const DType core = options.compute_dtype.value_or(q.dtype());
+  const Pass pass = detail::common_pass("flash_attention", {{&q, &k, &v}});
   const Masks masks = prepare_masks(q, k, options);
-  const AttentionOptions kernel =
-      kernel_options(q, detail::common_pass("flash_attention", {{&q, &k, &v}}), options, masks);
-  const Tensor out = Tensor::empty(q.shape(), q.dtype(), q.device());
-  const Tensor lse = Tensor::empty({q.dim(0), q.dim(2), q.dim(1)}, accumulate_dtype(q.dtype()), q.device());
-  launch(FlashAttentionForward{.q = q.value().in<4>(),
-                               .k = k.value().in<4>(),
-                               .v = v.value().in<4>(),
-                               .options = kernel,
-                               .out = out.out<4>(),
-                               .lse = lse.out<3>()},
-         exec_of(out.device()));
-
-  auto backward = [x = Triple{q.value(), k.value(), v.value()}, out, lse, kernel, masks](
-                      const Tensor& dy, GradientSlot dq, GradientSlot dk, GradientSlot dv) {
-    const Triple dx = gradients_like(x);
-    launch(FlashAttentionBackward{.dout = dy.in<4>(),
-                                  .q = x.q.in<4>(),
-                                  .k = x.k.in<4>(),
-                                  .v = x.v.in<4>(),
-                                  .out = out.in<4>(),
-                                  .lse = lse.in<3>(),
-                                  .options = kernel,
-                                  .dq = dx.q.out<4>(),
-                                  .dk = dx.k.out<4>(),
-                                  .dv = dx.v.out<4>()},
-           exec_of(dy.device()));
+  const Call call{.x = {core_input(q.value(), core), core_input(k.value(), core), core_input(v.value(), core)},
+                  .out = Tensor::empty(q.shape(), core, q.device()),
+                  .lse = Tensor::empty({q.dim(0), q.dim(2), q.dim(1)}, accumulate_dtype(core), q.device()),
+                  .options = kernel_options(q, pass, options, masks),
+                  .masks = masks,
+                  .layout = layout_of({q.value(), k.value(), v.value()})};
+  run_forward(call);
+  auto backward = [call](const Tensor& dout, GradientSlot dq, GradientSlot dk, GradientSlot dv) {
+    const Triple dx = gradients(call, dout);
     dq.add(dx.q);
     dk.add(dx.k);
     dv.add(dx.v);
   };
-  return record("flash_attention", out, std::move(backward), q, k, v);
+  return record("flash_attention", call.out.to(q.dtype()), std::move(backward), q, k, v);
 }
 
 AttentionPlan flash_attention_plan(const Shape& q, const Shape& k, DType dtype, Device device,
                                    const FlashAttentionOptions& options) {
-  const auto extents = [dtype](const Shape& shape) {
-    return In<4>{.dtype = dtype, .shape = {shape[0], shape[1], shape[2], shape[3]}};
+  const auto extents = [core = options.compute_dtype.value_or(dtype)](const Shape& shape) {
+    return In<4>{.dtype = core, .shape = {shape[0], shape[1], shape[2], shape[3]}};
   };
   FlashAttentionForward kernel{
       .q = extents(q), .k = extents(k), .v = extents(k), .options = {.scale = 1}, .out = {}, .lse = {}};
   kernel.options.causal = options.causal;
+  kernel.options.softcap = options.softcap;
+  kernel.options.dropout = static_cast<float>(options.dropout);
   kernel.options.window_left = kernel.options.window_right = options.window > 0 ? options.window - 1 : -1;
   kernel.options.q_bucket_size = options.q_bucket_size;
   kernel.options.k_bucket_size = options.k_bucket_size;

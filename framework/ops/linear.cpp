@@ -16,6 +16,9 @@ void check(const char* op, const Variable& x, const Variable& weight, const Vari
          "{}: x {} and weight {} do not fit; the last extent of x must be the second of the weight", op, x.shape(),
          weight.shape());
   expect(is_floating(x.dtype()), "{}: x is {}; cast it to a floating dtype", op, x.dtype());
+  expect(weight.dtype() == x.dtype() || weight.dtype() == accumulate_dtype(x.dtype()),
+         "{}: x is {} and the weight {}; a weight has x's dtype, or is float32 for 16-bit x", op, x.dtype(),
+         weight.dtype());
   expect(x.device() == weight.device(), "{}: x is on {} and the weight on {}", op, to_string(x.device()),
          to_string(weight.device()));
   expect(!bias.defined() || bias.shape() == Shape{weight.dim(0)}, "{}: bias {} does not fit the weight {}", op,
@@ -82,6 +85,8 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
   const Shape shape = x.shape().with(-1, weight.dim(0));
   expect(!residual.defined() || residual.shape() == shape, "linear: the residual is {}, the result {}",
          residual.shape(), shape);
+  expect(!residual.defined() || residual.dtype() == x.dtype() || residual.dtype() == accumulate_dtype(x.dtype()),
+         "linear: a {} residual cannot take a {} product", residual.dtype(), x.dtype());
   const bool activated = options.activation != Activation::none;
   expect(!activated || !residual.defined(), "linear: an activation and a residual cannot be fused; use add");
 

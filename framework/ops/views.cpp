@@ -20,18 +20,23 @@ Variable transpose(const Variable& x, int axis0, int axis1) {
 
 namespace {
 
+void check(const char* op, const Variable& x) {
+  expect(x.rank() <= 4 || !x.wants_gradient(),
+         "{}: gradients of tensors with {} axes are not supported; reshape to four", op, x.rank());
+}
+
 // Adds `dy` to the part [begin, begin + extent) of the gradient's axis `axis`.
 void add_to_part(GradientSlot& slot, const Tensor& dy, int axis, int64_t begin) {
   const auto [whole, beta] = slot.target();
   if (beta == 0) whole.fill(0);
   const Tensor part = whole.slice(axis, begin, begin + dy.dim(axis));
-  expect(part.rank() <= 4, "slice: gradients of tensors with {} axes are not supported; reshape to four", part.rank());
   launch(Add{.a = part.in<4>(), .b = dy.in<4>(), .y = part.out<4>()}, exec_of(part.device()));
 }
 
 }  // namespace
 
 Variable slice(const Variable& x, int axis, int64_t begin, int64_t end) {
+  check("slice", x);
   return record(
       "slice", x.value().slice(axis, begin, end),
       [=](const Tensor& dy, GradientSlot dx) {
@@ -75,6 +80,7 @@ std::vector<Variable> split_in(const Variable& x, std::span<const int64_t> sizes
 }  // namespace
 
 std::vector<Variable> split(const Variable& x, std::span<const int64_t> sizes) {
+  check("split", x);
   expect(std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) == x.dim(-1),
          "split: the sizes do not add up to the last extent of {}", x.shape());
   if (sizes.size() == 2) return split_in<2>(x, sizes);

@@ -92,6 +92,50 @@ TEST_F(LinearOps, ANarrowActivationMeetsWideWeightsAndAWideResidual) {
   EXPECT_EQ(doubles(residual.gradient()), std::vector<double>(30, 1));
 }
 
+TEST_F(LinearOps, AnyLeadingAxes) {
+  for (const Shape& shape : {Shape{7}, Shape{1, 7}, Shape{2, 1, 3, 7}}) {
+    const Tensor x = uniform(shape, 9);
+    check_op([](std::span<const Variable> v) { return ops::linear(v[0], v[1], v[2]); }, {x, weight_, bias_},
+             product(x, weight_, bias_));
+  }
+  EXPECT_EQ(ops::linear(Tensor::empty({0, 5, 7}, DType::f32), weight_.to(DType::f32)).shape(), Shape({0, 5, 3}));
+}
+
+// What a consumer recomputes is bit for bit what the product wrote.
+TEST_F(LinearOps, TheRecipeOfAnActivationGivesTheSameBits) {
+  const Tensor x = uniform({33, 40}, 1, -2, 2), w = uniform({37, 40}, 2), b = uniform({37}, 3);
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
+    for (const Activation activation : {Activation::gelu_exact, Activation::gelu_tanh}) {
+      const Pass pass = Pass::recording({});
+      const Variable y = ops::linear(pass.leaf(x.to(dtype)), pass.leaf(w.to(dtype)), pass.leaf(b.to(dtype)),
+                                     {.activation = activation});
+      const Tensor again = y.saved().get();
+      EXPECT_FALSE(again.shares_memory_with(y.value()));
+      EXPECT_EQ(doubles(again), doubles(y.value())) << name_of(dtype) << " " << to_string(activation);
+    }
+  }
+}
+
+// The gradient of the activation's input overwrites dy only where nobody else sees dy.
+TEST_F(LinearOps, AGradientThatSomebodyHoldsStaysAsItIs) {
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(x_), w = pass.leaf(weight_);
+  const Variable y = ops::linear(x, w, {}, {.activation = Activation::gelu_exact});
+  const Tensor dy = uniform(y.shape(), 6);
+  const std::vector<double> before = doubles(dy);
+  backward(y, dy);
+  EXPECT_EQ(doubles(dy), before);
+}
+
+TEST_F(LinearOps, AParameterLendsItsMirror) {
+  TwoWeights model;
+  const ParameterArena arena(model, {.mirror = DType::bf16});
+  model.first.state()->mirror.fill(1);  // not what the master weights say
+  const Variable y = ops::linear(Tensor::full({1, 7}, 1, DType::bf16), model.first);
+  EXPECT_EQ(y.dtype(), DType::bf16);
+  EXPECT_EQ(doubles(y.value()), std::vector<double>(32, 7));
+}
+
 TEST_F(LinearOps, JointIsTheTwoSideBySide) {
   const Tensor second = uniform({4, 7}, 4), second_bias = uniform({4}, 5);
   const auto joined = [&](const Tensor& bias1, const Tensor& bias2) {
@@ -135,6 +179,18 @@ TEST_F(LinearOps, SaysWhatDoesNotFit) {
   expect_error([&] { ops::linear(Tensor::zeros({2, 7}, DType::i32), weight_); }, "linear: x is int32");
   expect_error([&] { ops::linear(x_, weight_, {}, {.residual = x_}); },
                "linear: the residual is [2, 5, 7], the result [2, 5, 3]");
+  expect_error([&] { ops::linear(x_.to(DType::f32), weight_); }, "linear: x is float32 and the weight float64");
+  expect_error([&] { ops::linear(x_, weight_.to(DType::f32)); }, "linear: x is float64 and the weight float32");
+  expect_error(
+      [&] {
+        ops::linear(x_, weight_, {}, {.residual = Tensor::zeros({2, 5, 3}, DType::f32)});
+      },
+      "linear: a float32 residual cannot take a float64 product");
+  expect_error(
+      [&] {
+        ops::linear(x_, weight_, {}, {.activation = Activation::gelu_exact, .residual = uniform({2, 5, 3}, 1)});
+      },
+      "linear: an activation and a residual cannot be fused");
   expect_error([&] { ops::joint_linear(x_, weight_, uniform({3}, 1)); }, "joint_linear: x [2, 5, 7] and weight [3]");
 }
 

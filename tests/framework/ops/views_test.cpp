@@ -60,11 +60,34 @@ TEST(Views, ShareMemory) {
   EXPECT_TRUE(ops::slice(x, 0, 1, 2).value().shares_memory_with(x.value()));
 }
 
+// Gradients that already lie side by side become the gradient of the whole as they are.
+TEST(Views, NeighbouringGradientsAreNotCopied) {
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(uniform({2, 9}, 1));
+  const int64_t sizes[] = {4, 5};
+  const std::vector<Variable> pieces = ops::split(x, sizes);
+  const Tensor whole = uniform({2, 9}, 2);
+  const Variable joint = record(
+      "probe", Tensor::zeros({1}, DType::f64),
+      [whole](const Tensor&, GradientSlot first, GradientSlot second) {
+        first.add(whole.slice(1, 0, 4));
+        second.add(whole.slice(1, 4, 9));
+      },
+      pieces[0], pieces[1]);
+  backward(joint);
+  EXPECT_TRUE(x.gradient().shares_memory_with(whole));
+  EXPECT_EQ(doubles(x.gradient()), doubles(whole));
+}
+
 TEST(Views, SaysWhatDoesNotFit) {
   const Variable x = uniform({4, 6}, 1);
   EXPECT_THROW(ops::reshape(x, {5, 5}), Error);
   EXPECT_THROW(ops::slice(x, 0, 3, 5), Error);
   expect_error([&] { ops::split(x, std::array<int64_t, 2>{2, 3}); }, "split: the sizes do not add up");
+  expect_error([&] { ops::split(x, std::array<int64_t, 4>{1, 2, 2, 1}); }, "split: 4 pieces were asked for");
+  const Pass pass = Pass::recording({});
+  const Variable five = pass.leaf(uniform({2, 2, 2, 2, 2}, 1));
+  expect_error([&] { ops::slice(five, 0, 0, 1); }, "slice: gradients of tensors with 5 axes are not supported");
 }
 
 }  // namespace
