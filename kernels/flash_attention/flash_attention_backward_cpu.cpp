@@ -14,6 +14,7 @@
 #include "kernels/flash_attention/cpu/flash_attention_tiles.h"
 #include "kernels/flash_attention/cpu/score_terms.h"
 #include "kernels/flash_attention/cpu/softmax_gradient.h"
+#include "kernels/flash_attention/cpu/tile_io.h"
 #include "kernels/flash_attention/cpu/turns.h"
 #include "kernels/flash_attention/cpu/visibility.h"
 
@@ -75,7 +76,6 @@ class BackwardBand {
         dscores_(carver.tile<A>(call.extents.tile_q, call.extents.tile_k)),
         kept_(carver.tile<A>(call.terms.drops() ? call.extents.tile_q : 0, call.extents.tile_k)),
         cap_slope_(carver.tile<A>(call.terms.capped() ? call.extents.tile_q : 0, call.extents.tile_k)),
-        staging_(carver.tile<A>(kTileLanes, call.extents.width)),
         lse_(carver.take<A>(call.extents.tile_q)) {
     const int64_t tile_k = call.extents.tile_k, width = call.extents.width;
     for (int64_t i = 0; i < call.bands.band; ++i) {
@@ -142,17 +142,17 @@ class BackwardBand {
     tile.positions = positions;
     tile.keys.rows = tile.dk.rows = tile.dv.rows = count;
     tile.keys_transposed.columns = tile.values_transposed.columns = round_up(count, kTileLanes);
-    load_rows(keys, count, tile.keys);
-    load_transposed(keys, count, call_.terms.operand_factor(), staging_, tile.keys_transposed);
-    load_transposed(values, count, static_cast<A>(call_.arguments.options.scale), staging_, tile.values_transposed);
+    load_rows(keys, tile.keys);
+    load_transposed(keys, count, call_.terms.operand_factor(), tile.keys_transposed);
+    load_transposed(values, count, static_cast<A>(call_.arguments.options.scale), tile.values_transposed);
     tile.dk.fill(0);
     tile.dv.fill(0);
   }
 
   void load_queries(const Place& place) {
     const int64_t count = place.queries.size(), first = place.queries.begin;
-    load_rows(head_rows<E>(call_.arguments.q, place.b, place.h, first), count, queries_.first_rows(count));
-    load_rows(head_rows<E>(call_.arguments.dout, place.b, place.h, first), count, dout_.first_rows(count));
+    load_rows(head_rows<E>(call_.arguments.q, place.b, place.h, first), queries_.first_rows(count));
+    load_rows(head_rows<E>(call_.arguments.dout, place.b, place.h, first), dout_.first_rows(count));
     const In<3>& lse = call_.arguments.lse;
     const A* from = lse.as<A>() + place.b * lse.strides[0] + place.h * lse.strides[1] + first * lse.strides[2];
     for (int64_t i = 0; i < count; ++i) lse_[i] = from[i * lse.strides[2]] * std::numbers::log2e_v<A>;
@@ -200,15 +200,14 @@ class BackwardBand {
   }
 
   void store_keys(const KeyTile& tile, int64_t b, int64_t kv_head) {
-    const int64_t count = tile.positions.size();
-    store_rows<A>(tile.dk, count, head_rows<E>(call_.arguments.dk, b, kv_head, tile.positions.begin));
-    store_rows<A>(tile.dv, count, head_rows<E>(call_.arguments.dv, b, kv_head, tile.positions.begin));
+    store_rows<A>(tile.dk, head_rows<E>(call_.arguments.dk, b, kv_head, tile.positions.begin));
+    store_rows<A>(tile.dv, head_rows<E>(call_.arguments.dv, b, kv_head, tile.positions.begin));
   }
 
   void store_queries(int64_t slot, int64_t b, int64_t kv_head) {
     const Extents& e = call_.extents;
     for (int64_t member = 0; member < e.group(); ++member) {
-      store_rows<A>(dq_rows(slot, member, {0, e.queries}), e.queries,
+      store_rows<A>(dq_rows(slot, member, {0, e.queries}),
                     head_rows<E>(call_.arguments.dq, b, kv_head * e.group() + member, 0));
     }
   }
@@ -226,8 +225,7 @@ class BackwardBand {
   Tile<A> dscores_;    // [queries, keys]: gradient of the weights, then of the scores
   Tile<A> kept_;       // [queries, keys]: dropout
   Tile<A> cap_slope_;  // [queries, keys]
-  Tile<A> staging_;
-  A* lse_;  // [queries], in units of log 2
+  A* lse_;             // [queries], in units of log 2
   KeyTile band_[kLargestBand];
 };
 

@@ -11,12 +11,13 @@
 #include "kernels/flash_attention/cpu/flash_attention_tiles.h"
 #include "kernels/flash_attention/cpu/online_softmax.h"
 #include "kernels/flash_attention/cpu/score_terms.h"
+#include "kernels/flash_attention/cpu/tile_io.h"
 #include "kernels/flash_attention/cpu/visibility.h"
 
 namespace tessera::attention {
 namespace {
 
-constexpr int64_t kLargestBand = 4;
+constexpr int64_t kLargestBand = 8;
 constexpr int64_t kBandBytes = 512 * 1024;  // half of a common second-level cache
 
 /// What all threads of a call share.
@@ -51,8 +52,7 @@ class ForwardBand {
         keys_(carver.tile<A>(call.extents.tile_k, call.extents.width)),
         values_(carver.tile<A>(call.extents.tile_k, call.extents.width)),
         scores_(carver.tile<A>(call.extents.tile_k, call.extents.tile_q)),
-        kept_(carver.tile<A>(call.terms.drops() ? call.extents.tile_k : 0, call.extents.tile_q)),
-        staging_(carver.tile<A>(kTileLanes, call.extents.width)) {
+        kept_(carver.tile<A>(call.terms.drops() ? call.extents.tile_k : 0, call.extents.tile_q)) {
     const int64_t width = call.extents.width, tile_q = call.extents.tile_q;
     for (int64_t i = 0; i < call.band; ++i) {
       band_[i] = {{}, carver.tile<A>(width, tile_q), carver.tile<A>(width, tile_q), {carver.tile<A>(3, tile_q)}};
@@ -84,17 +84,15 @@ class ForwardBand {
       narrowed->columns = round_up(positions.size(), kTileLanes);
     }
     load_transposed(head_rows<CppType<T>>(call_.arguments.q, b, h, positions.begin), positions.size(),
-                    call_.terms.operand_factor(), staging_, tile.queries);
+                    call_.terms.operand_factor(), tile.queries);
     tile.out.fill(0);
     tile.state.reset();
   }
 
   void load_keys(const Place& place) {
     const int64_t head = place.h / call_.extents.group(), count = place.keys.size();
-    load_rows(head_rows<CppType<T>>(call_.arguments.k, place.b, head, place.keys.begin), count,
-              keys_.first_rows(count));
-    load_rows(head_rows<CppType<T>>(call_.arguments.v, place.b, head, place.keys.begin), count,
-              values_.first_rows(count));
+    load_rows(head_rows<CppType<T>>(call_.arguments.k, place.b, head, place.keys.begin), keys_.first_rows(count));
+    load_rows(head_rows<CppType<T>>(call_.arguments.v, place.b, head, place.keys.begin), values_.first_rows(count));
   }
 
   /// One tile of scores: product, terms, mask, softmax, rescale, accumulate.
@@ -132,7 +130,7 @@ class ForwardBand {
       A* to = lse.as<A>() + b * lse.strides[0] + h * lse.strides[1] + (tile.positions.begin + i) * lse.strides[2];
       *to = (largest[i] + std::log2(sum[i])) * std::numbers::ln2_v<A>;
     }
-    store_transposed<A>(tile.out, inverse, tile.positions.size(), staging_,
+    store_transposed<A>(tile.out, inverse, tile.positions.size(),
                         head_rows<CppType<T>>(call_.arguments.out, b, h, tile.positions.begin));
   }
 
@@ -141,7 +139,6 @@ class ForwardBand {
   Tile<A> values_;  // [keys, D]
   Tile<A> scores_;  // [keys, queries], then the weights
   Tile<A> kept_;    // [keys, queries]: dropout
-  Tile<A> staging_;
   QueryTile band_[kLargestBand];
 };
 

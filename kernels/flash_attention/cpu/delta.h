@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/common/parallel.h"
-#include "kernels/flash_attention/cpu/tile.h"
+#include "kernels/flash_attention/cpu/tile_io.h"
 #include "kernels/flash_attention/flash_attention.h"
 
 namespace tessera::attention {
@@ -10,15 +10,8 @@ namespace tessera::attention {
 /// Σ a(i) · b(i) over n elements, each converted to A.
 template <class A, class T>
 A dot(const T* a, const T* b, int64_t n) {
-  constexpr int64_t kPiece = 64;
   simd::Vector<A> sum{};
-  for (int64_t first = 0; first < n; first += kPiece) {
-    A left[kPiece] = {}, right[kPiece] = {};
-    const int64_t count = std::min(kPiece, n - first);
-    convert_row(a + first, left, count);
-    convert_row(b + first, right, count);
-    for (int64_t i = 0; i < kPiece; i += simd::kLanes<A>) sum += simd::load(left + i) * simd::load(right + i);
-  }
+  for (int64_t i = 0; i < n; i += simd::kLanes<A>) sum += load_lanes<A>(a + i, n - i) * load_lanes<A>(b + i, n - i);
   A total = 0;
   for (int i = 0; i < simd::kLanes<A>; ++i) total += sum[i];
   return total;

@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "kernels/common/simd.h"
 #include "kernels/flash_attention/cpu/tile.h"
 
 namespace tessera::attention {

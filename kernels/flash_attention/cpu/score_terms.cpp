@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/common/simd.h"
+
 namespace tessera::attention {
 
 template <class A>

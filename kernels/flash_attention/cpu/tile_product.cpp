@@ -8,6 +8,8 @@
 
 #include <utility>
 
+#include "kernels/common/simd.h"
+
 namespace tessera::attention {
 namespace {
 
