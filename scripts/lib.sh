@@ -44,6 +44,14 @@ step() {
   return "$status"
 }
 
+# A step whose findings are shown and do not fail the run.
+advise() {
+  local before=("${failed_steps[@]}")
+  step "$@" && return 0
+  step_table[-1]=${step_table[-1]/FAILED/advice}
+  failed_steps=("${before[@]}")
+}
+
 # A step that the later ones need.
 must() { step "$@" || finish; }
 

@@ -123,11 +123,12 @@ TokenSource encode(const MappedFile& file, const Tokenizer& tokenizer) {
 /// The token files of a source; none if it is text.
 FileList token_files(const std::string& source) {
   FileList list = list_files(source);
-  const auto others = std::ranges::stable_partition(list.paths, is_token_file);
-  if (others.begin() != list.paths.begin() && !others.empty()) {
-    list.notices.push_back(fmt::format("{}: {} files that hold no tokens are left out", source, others.size()));
+  const auto others = std::stable_partition(list.paths.begin(), list.paths.end(), is_token_file);
+  if (others != list.paths.begin() && others != list.paths.end()) {
+    list.notices.push_back(
+        fmt::format("{}: {} files that hold no tokens are left out", source, list.paths.end() - others));
   }
-  list.paths.erase(others.begin(), others.end());
+  list.paths.erase(others, list.paths.end());
   return list;
 }
 

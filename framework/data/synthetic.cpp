@@ -49,9 +49,9 @@ Tokenizer vocabulary(int32_t values, bool letters, bool plus) {
   for (int32_t i = 0; i < values; ++i) {
     symbols.push_back(letters ? std::string(1, static_cast<char>('a' + i)) : std::to_string(i));
   }
-  if (plus) symbols.push_back("+");
-  symbols.push_back("=");
-  symbols.push_back("\n");
+  if (plus) symbols.emplace_back("+");
+  symbols.emplace_back("=");
+  symbols.emplace_back("\n");
   return Tokenizer::symbols(std::move(symbols));
 }
 
