@@ -63,7 +63,7 @@ finish() {
     printf '\nFAILED after %s: %s\n' "$(duration $((SECONDS - started)))" "$(IFS=';' && echo "${failed_steps[*]}")"
     exit 1
   fi
-  printf '\nEverything passed in %s.\n' "$(duration $((SECONDS - started)))"
+  printf '\nEvery required step passed in %s.\n' "$(duration $((SECONDS - started)))"
   exit 0
 }
 
