@@ -22,6 +22,7 @@ using Json = nlohmann::ordered_json;
 
 void put(Json& row, const char* name, int64_t value) { row[name] = value; }
 void put(Json& row, const char* name, double value) { row[name] = value; }
+void put(Json& row, const char* name, const std::string& value) { row[name] = value; }
 template <class Value>
 void put(Json& row, const char* name, const std::optional<Value>& value) {
   if (value) put(row, name, *value);
@@ -29,6 +30,7 @@ void put(Json& row, const char* name, const std::optional<Value>& value) {
 
 void take(const Json& field, int64_t& value) { value = field.get<int64_t>(); }
 void take(const Json& field, double& value) { value = field.is_null() ? StepReport::kNone : field.get<double>(); }
+void take(const Json& field, std::string& value) { value = field.get<std::string>(); }
 template <class Value>
 void take(const Json& field, std::optional<Value>& value) {
   take(field, value.emplace());

@@ -37,16 +37,19 @@ StepPolicy step_policy(const Config& config) {
                        .min_lr = config.min_lr,
                        .warmup_iters = config.warmup_iters,
                        .decay_iters = config.effective_lr_decay_iters()},
-          .scaling = {.dynamic = config.dtype == DType::f16 && config.dynamic_loss_scale()},
+          .scaling = {.dynamic = config.dynamic_loss_scale(),
+                      .growth_factor = static_cast<float>(config.growth_factor),
+                      .backoff_factor = static_cast<float>(config.backoff_factor),
+                      .growth_interval = static_cast<int32_t>(config.growth_interval),
+                      .hysteresis = static_cast<int32_t>(config.hysteresis),
+                      .min_scale = static_cast<float>(config.min_scale),
+                      .max_scale = static_cast<float>(config.max_scale)},
           .grad_clip = config.grad_clip};
 }
 
 StepState initial_state(const Config& config) {
-  constexpr float kInitialScale = 65536;  // PyTorch's
-  StepState state;
-  if (config.dynamic_loss_scale()) state.scale = config.dtype == DType::f16 ? kInitialScale : 1;
-  else state.scale = static_cast<float>(config.fixed_loss_scale());
-  return state;
+  return {.scale = static_cast<float>(config.first_loss_scale()),
+          .hysteresis_left = static_cast<int32_t>(config.hysteresis)};
 }
 
 int64_t matmul_parameters(const LanguageModel& model) {

@@ -4,8 +4,14 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <string>
 
 namespace tessera {
+
+/// Why a step was skipped, as StepReport and metrics.jsonl say it.
+inline constexpr const char* kLossNotFinite = "the loss was not finite";
+inline constexpr const char* kLossScaleTooLarge = "the loss scale was too large";  ///< the scaler is finding its value
+inline constexpr const char* kGradientNotFinite = "a gradient was not finite";
 
 /// The numbers of one step. A loss or norm that is not finite is kept as it is: the step was skipped then.
 struct StepReport {
@@ -19,15 +25,16 @@ struct StepReport {
   std::optional<double> val_loss = std::nullopt;      ///< at an evaluation: the same over validation batches
   std::optional<double> val_accuracy = std::nullopt;  ///< at an evaluation of a task: share of exact matches, 0 to 1
   double learning_rate = 0;
-  double grad_norm = kNone;                                ///< L2 norm of the whole gradient, unscaled
-  std::optional<double> grad_norm_clipped = std::nullopt;  ///< the same after clipping, where clipping is on
-  double scale = 1;                                        ///< the loss was multiplied by it
-  int64_t growth_tracker = 0;                              ///< finite steps since the scale last changed
-  int64_t skipped = 0;                                     ///< steps of the run whose gradients were not finite
-  int64_t tokens = 0;                                      ///< of training, so far
-  double seconds = 0;                                      ///< of training, so far
-  double tokens_per_second = 0;                            ///< since the previous report
-  std::optional<double> peak_share = std::nullopt;         ///< of the machine's measured peak arithmetic, 0 to 1
+  double grad_norm = kNone;                                   ///< L2 norm of the whole gradient, unscaled
+  std::optional<double> grad_norm_clipped = std::nullopt;     ///< the same after clipping, where clipping is on
+  double scale = 1;                                           ///< the loss was multiplied by it
+  int64_t growth_tracker = 0;                                 ///< finite steps since the scale last changed
+  std::optional<std::string> skipped_because = std::nullopt;  ///< where the step changed no weight: one of the above
+  int64_t skipped = 0;                                        ///< steps of the run whose gradients were not finite
+  int64_t tokens = 0;                                         ///< of training, so far
+  double seconds = 0;                                         ///< of training, so far
+  double tokens_per_second = 0;                               ///< since the previous report
+  std::optional<double> peak_share = std::nullopt;            ///< of the machine's measured peak arithmetic, 0 to 1
   std::optional<int64_t> peak_memory_bytes =
       std::nullopt;  ///< largest so far: resident memory, or the device's where that computes
 };
@@ -46,6 +53,7 @@ void visit_metrics(Report& report, Visit&& visit) {
   visit("grad_norm_clipped", report.grad_norm_clipped);
   visit("scale", report.scale);
   visit("growth_tracker", report.growth_tracker);
+  visit("skipped_because", report.skipped_because);
   visit("skipped", report.skipped);
   visit("tokens", report.tokens);
   visit("seconds", report.seconds);

@@ -38,6 +38,7 @@ void put(std::vector<ScalarValue>& scalars, const char* name, double value) {
 void put(std::vector<ScalarValue>& scalars, const char* name, int64_t value) {
   put(scalars, name, static_cast<double>(value));
 }
+void put(std::vector<ScalarValue>&, const char*, const std::string&) {}  // a sentence is no scalar
 template <class Value>
 void put(std::vector<ScalarValue>& scalars, const char* name, const std::optional<Value>& value) {
   if (value) put(scalars, name, *value);

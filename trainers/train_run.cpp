@@ -113,15 +113,14 @@ void TrainRun::print_header() {
 int TrainRun::run() {
   install_signal_handlers();
   while (trainer_.iteration() < config().max_iters) {
-    const float scale = trainer_.state().scale;
     StepReport now = timed_step();
-    if (trainer_.state().apply == 0) look_into_skipped_step(scale);
+    if (now.skipped_because) look_into(now);
     const int64_t step = now.step;
     const bool last = step == config().max_iters;
     const bool evaluated = last || step % config().eval_interval == 0;
     if (evaluated) trainer_.evaluate(now);
     report(now, evaluated);
-    if (trainer_.state().consecutive_skips >= config().max_skipped_steps) return stop_for_non_finite();
+    if (trainer_.state().consecutive_skips >= config().max_skipped_steps) return stop_for_non_finite(now);
     if (last || step % config().effective_checkpoint_interval() == 0) save();
     if (received_signal != 0 && !last) return stop_for_signal(received_signal);
   }
@@ -140,23 +139,24 @@ StepReport TrainRun::timed_step() {
 }
 
 // A float16 scale that is still looking for its value overflows now and then: that is one line, not an illness.
-void TrainRun::look_into_skipped_step(float scale) {
-  const StepState& state = trainer_.state();
-  const bool calibration = std::isfinite(state.loss) && state.scale < scale;
+void TrainRun::look_into(const StepReport& skipped) {
+  const bool calibration = skipped.skipped_because == kLossScaleTooLarge;
   if (calibration) {
-    progress_->line(fmt::format("step {} skipped: the loss scale {:g} was too large, now {:g}", state.iteration, scale,
-                                state.scale));
+    progress_->line(fmt::format("step {} skipped: the loss scale {:g} was too large, now {:g}", skipped.step,
+                                skipped.scale, trainer_.state().scale));
   }
-  if (config().autopsy || (!calibration && !examined_)) {
-    examined_ = true;
-    progress_->line(write_autopsy(trainer_, folder_, effective_config(loaded_), scale));
-  }
+  if (config().autopsy || (!calibration && !examined_)) examine(skipped);
+}
+
+void TrainRun::examine(const StepReport& skipped) {
+  examined_ = true;
+  progress_->line(write_autopsy(trainer_, folder_, effective_config(loaded_), static_cast<float>(skipped.scale)));
 }
 
 void TrainRun::report(StepReport& now, bool evaluated) {
   progress_->step(now);
   const bool due = evaluated || now.step == 1 || now.step % config().log_interval == 0;
-  if (!due && trainer_.state().apply != 0) return;
+  if (!due && !now.skipped_because) return;
   metrics_->append(now);
   if (tensorboard_) tensorboard_->append(now);
   history_.push_back(now);
@@ -180,7 +180,8 @@ int TrainRun::stop_for_signal(int signal) {
   return 128 + signal;
 }
 
-int TrainRun::stop_for_non_finite() {
+int TrainRun::stop_for_non_finite(const StepReport& now) {
+  if (!examined_) examine(now);
   progress_->finish();
   const StepState& state = trainer_.state();
   fmt::print(stderr,

@@ -28,11 +28,12 @@ class TrainRun {
   void print_header();
   StepReport timed_step();
   void report(StepReport& report, bool evaluated);
-  void look_into_skipped_step(float scale);
+  void look_into(const StepReport& skipped);
+  void examine(const StepReport& skipped);
   void save();
   void finish();
   int stop_for_signal(int signal);
-  int stop_for_non_finite();
+  int stop_for_non_finite(const StepReport& now);
 
   const Config& config() const { return trainer_.config(); }
 

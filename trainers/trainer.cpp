@@ -1,5 +1,7 @@
 #include "trainers/trainer.h"
 
+#include <cmath>
+
 #include <nlohmann/json.hpp>
 
 #include "framework/data/synthetic.h"
@@ -31,6 +33,24 @@ Optimizer make_optimizer(const ParameterArena& arena, const Config& config) {
   return {arena, rule, policy, initial};
 }
 
+// The scale of another precision or another rule says nothing about this one's.
+void restart_loss_scale(StepState& state, const StepState& initial, std::vector<std::string>& notices) {
+  if (state.scale != initial.scale) {
+    notices.push_back(format_message("the loss scale starts anew at {}", {initial.scale}));
+  }
+  state.scale = initial.scale;
+  state.growth_tracker = initial.growth_tracker;
+  state.hysteresis_left = initial.hysteresis_left;
+}
+
+// A scale that the scaler has just moved away from was too large, as long as it is one that float16 needs: PyTorch's
+// documentation calls one below 1 a sign that something else is wrong.
+const char* reason_of_skip(const StepState& before, const StepState& after) {
+  if (!std::isfinite(after.loss)) return kLossNotFinite;
+  const bool scaler_moved = after.scale < before.scale || after.hysteresis_left < before.hysteresis_left;
+  return scaler_moved && after.scale >= 1 ? kLossScaleTooLarge : kGradientNotFinite;
+}
+
 }  // namespace
 
 Trainer::Trainer(const Config& config)
@@ -44,7 +64,8 @@ Trainer::Trainer(const Config& config)
 
 // Read in execution order: this is training.
 StepReport Trainer::step() {
-  const int64_t iteration = state_.iteration;
+  const StepState before = state_;
+  const int64_t iteration = before.iteration;
   double loss = 0;
   arena_.begin_window();
   const double tokens = data_.counted_tokens(iteration);
@@ -52,7 +73,7 @@ StepReport Trainer::step() {
     const Pass pass = Pass::recording(
         {.iteration = iteration, .seed = static_cast<uint64_t>(config_.seed), .first_sample = rows.begin});
     const Variable micro_loss = forward(pass, data_.training_batch(rows), tokens);
-    backward(micro_loss, state_.scale);
+    backward(micro_loss, before.scale);
     loss += micro_loss.value().item();
   }
   arena_.finish_window();
@@ -65,7 +86,7 @@ StepReport Trainer::step() {
   state_.loss = loss;
   optimizer_.control().write(state_);
   skipped_ += state_.apply == 0 ? 1 : 0;
-  return report();
+  return report(before);
 }
 
 Variable Trainer::forward(const Pass& pass, const Batch& batch, double denominator) const {
@@ -74,7 +95,7 @@ Variable Trainer::forward(const Pass& pass, const Batch& batch, double denominat
   return model_.loss(pass.input(ids), targets, denominator);
 }
 
-StepReport Trainer::report() const {
+StepReport Trainer::report(const StepState& before) const {
   StepReport report;
   report.step = state_.iteration;
   report.applied = state_.applied;
@@ -82,8 +103,9 @@ StepReport Trainer::report() const {
   report.learning_rate = state_.learning_rate;
   report.grad_norm = state_.gradient_norm;
   if (config_.grad_clip > 0) report.grad_norm_clipped = std::min(state_.gradient_norm, config_.grad_clip);
-  report.scale = state_.scale;
+  report.scale = before.scale;
   report.growth_tracker = state_.growth_tracker;
+  if (state_.apply == 0) report.skipped_because = reason_of_skip(before, state_);
   report.skipped = skipped_;
   report.tokens = state_.iteration * tokens_per_step();
   report.peak_memory_bytes = peak_resident_bytes();
@@ -153,7 +175,8 @@ void Trainer::save(const CheckpointStore& store) const {
              {{"skipped", skipped_},
               {"tokenizer", data_.tokenizer().to_json()},
               {"data_fingerprint", data_.fingerprint()},
-              {"dtype", name_of(config_.dtype)}});
+              {"dtype", name_of(config_.dtype)},
+              {"loss_scale", config_.loss_scale}});
 }
 
 std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) {
@@ -172,8 +195,12 @@ std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) 
   }
   load_model(checkpoint, arena_);
   load_optimizer(checkpoint, arena_, optimizer_buffers());
-  optimizer_.control().write(saved.step);
   state_ = saved.step;
+  if (trainer.at("dtype") != name_of(config_.dtype) ||
+      trainer.value("loss_scale", config_.loss_scale) != config_.loss_scale) {
+    restart_loss_scale(state_, initial_state(config_), notices);
+  }
+  optimizer_.control().write(state_);
   skipped_ = trainer.at("skipped");
   return notices;
 }

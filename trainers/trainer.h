@@ -47,7 +47,7 @@ class Trainer {
   Variable forward(const Pass& pass, const Batch& batch, double denominator) const;
   double evaluate(Split split) const;
   double exact_match_share() const;
-  StepReport report() const;
+  StepReport report(const StepState& before) const;
 
   Config config_;
   Device device_;

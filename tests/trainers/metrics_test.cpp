@@ -26,6 +26,7 @@ StepReport full_report() {
           .grad_norm_clipped = 1.0,
           .scale = 65536,
           .growth_tracker = 3,
+          .skipped_because = kGradientNotFinite,
           .skipped = 1,
           .tokens = int64_t{1} << 40,
           .seconds = 12.5,
@@ -40,8 +41,9 @@ TEST(Metrics, ALineHoldsEveryNumberAndReadsBack) {
   const StepReport back = parse_metrics_line(metrics_line(report), "m:1");
   size_t names = 0;
   visit_metrics(report, [&](const char* name, const auto&) { names += row.contains(name); });
-  EXPECT_EQ(names, 17U);
-  EXPECT_EQ(row.size(), 17U);
+  EXPECT_EQ(names, 18U);
+  EXPECT_EQ(row.size(), 18U);
+  EXPECT_EQ(row["skipped_because"], "a gradient was not finite");
   EXPECT_EQ(row["step"], 250);
   EXPECT_EQ(row["val_loss"], 1.75);
   EXPECT_EQ(row["tokens"], int64_t{1} << 40);

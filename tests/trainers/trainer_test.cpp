@@ -89,15 +89,18 @@ TEST_F(TrainerTest, LossesIn16BitStayNearThoseInFloat32) {
   }
 }
 
-// The scale doubles after two good steps here, so the save falls into a growth interval.
+// The scale doubles after four good steps here, so the save falls into a growth interval.
 TEST_F(TrainerTest, ResumesBitForBitInEveryPrecision) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     SCOPED_TRACE(name_of(dtype));
     Config settings = config();
     settings.dtype = dtype;
+    settings.growth_interval = 4;
+    settings.init_scale = 1024;
     const CheckpointStore store(folder_ / std::string(name_of(dtype)), 0);
     Trainer straight(settings);
     losses(straight, 5);
+    EXPECT_EQ(straight.state().growth_tracker, dtype == DType::f16 ? 1 : 0);
     straight.save(store);
     const std::vector<double> expected = losses(straight, 5);
     Trainer resumed(settings);
@@ -106,6 +109,7 @@ TEST_F(TrainerTest, ResumesBitForBitInEveryPrecision) {
     EXPECT_EQ(bits(resumed), bits(straight));
     EXPECT_EQ(resumed.state().growth_tracker, straight.state().growth_tracker);
     EXPECT_EQ(resumed.state().scale, straight.state().scale);
+    EXPECT_EQ(straight.state().scale, dtype == DType::f16 ? 4096 : 1);
   }
 }
 
@@ -119,6 +123,68 @@ TEST_F(TrainerTest, ACheckpointGoesOnInAnotherPrecisionWithANotice) {
   Trainer second(settings);
   EXPECT_THAT(second.load(*store.latest()), ElementsAre(HasSubstr("trained in float32; going on in bfloat16")));
   EXPECT_EQ(second.step().step, 4);
+}
+
+TEST_F(TrainerTest, TheLossScaleStartsAnewWhereThePrecisionOrItsRuleChanges) {
+  const CheckpointStore store(folder_ / "run", 0);
+  Config settings = config();
+  Trainer(settings).save(store);
+  settings.dtype = DType::f16;
+  settings.hysteresis = 3;
+  Trainer half(settings);
+  EXPECT_THAT(half.load(*store.latest()),
+              ElementsAre(HasSubstr("going on in float16"), HasSubstr("the loss scale starts anew at 65536")));
+  EXPECT_EQ(half.state().scale, 65536);
+  EXPECT_EQ(half.state().hysteresis_left, 3);
+  half.save(store);
+  settings.loss_scale = "128";
+  Trainer fixed(settings);
+  EXPECT_THAT(fixed.load(*store.latest()), ElementsAre(HasSubstr("the loss scale starts anew at 128")));
+  settings.dtype = DType::f32;
+  settings.loss_scale = "dynamic";
+  Trainer single(settings);
+  single.load(*store.latest());
+  EXPECT_EQ(single.state().scale, 1);
+}
+
+// A scale that overflows everything: the scaler looks for its value, one report a step.
+TEST_F(TrainerTest, AReportSaysThatAStepWasSkippedAndWhy) {
+  Config settings = config();
+  settings.dtype = DType::f16;
+  settings.init_scale = 0x1p30;
+  settings.hysteresis = 2;
+  settings.grad_clip = 0.01;
+  Trainer trainer(settings);
+  const std::vector<float> before = bits(trainer);
+  const double scales[] = {0x1p30, 0x1p30, 0x1p29};
+  for (int64_t step = 1; step <= 3; ++step) {
+    const StepReport report = trainer.step();
+    EXPECT_EQ(report.skipped_because, kLossScaleTooLarge);
+    EXPECT_EQ(report.scale, scales[step - 1]);
+    EXPECT_EQ(report.skipped, step);
+    EXPECT_EQ(report.step, step);
+    EXPECT_EQ(report.applied, 0);
+    EXPECT_FALSE(std::isfinite(report.grad_norm));
+  }
+  EXPECT_EQ(bits(trainer), before);
+  StepReport good;
+  for (int i = 0; i < 60 && good.applied == 0; ++i) good = trainer.step();
+  EXPECT_EQ(good.skipped_because, std::nullopt);
+  EXPECT_EQ(good.applied, 1);
+  EXPECT_EQ(good.growth_tracker, 1);
+  EXPECT_GT(good.grad_norm, 0.1);
+  EXPECT_EQ(good.grad_norm_clipped, 0.01);
+}
+
+TEST_F(TrainerTest, WhatNoLossScaleCuresIsSaidToBeSo) {
+  Config settings = config();
+  settings.learning_rate = 1e30;
+  settings.grad_clip = 0;
+  Trainer trainer(settings);
+  trainer.step();
+  const StepReport report = trainer.step();
+  EXPECT_EQ(report.skipped_because, kLossNotFinite);
+  EXPECT_EQ(report.scale, 1);
 }
 
 TEST_F(TrainerTest, ACheckpointOfAnotherArchitectureIsRefusedBeforeAnythingChanges) {

@@ -50,6 +50,9 @@ void validate_precision(const Config& config) {
   require(config.dtype != DType::f64 || !config.device.starts_with("cuda"),
           "dtype = float64 computes on the CPU only, but device = {}; set device = cpu or another dtype",
           config.device);
+  require(config.min_scale <= config.init_scale && config.init_scale <= config.max_scale,
+          "init_scale = {} lies outside of min_scale = {} to max_scale = {}; choose it between them", config.init_scale,
+          config.min_scale, config.max_scale);
 }
 
 /// Refuses sizes whose products would not fit in 64 bits, long before any memory is asked for.
@@ -68,8 +71,8 @@ void validate_sizes(const Config& config) {
 
 }  // namespace
 
-double Config::fixed_loss_scale() const {
-  double scale = 1;
+double Config::first_loss_scale() const {
+  double scale = dynamic_loss_scale() ? init_scale : 1;
   parse_real(loss_scale, scale);
   return scale;
 }

@@ -62,6 +62,13 @@ struct Config {
   DType dtype = DType::f32;
   ResidualDtype residual_dtype = ResidualDtype::float32;
   std::string loss_scale = "dynamic";
+  double init_scale = 65536;
+  double growth_factor = 2;
+  double backoff_factor = 0.5;
+  int64_t growth_interval = 2000;
+  int64_t hysteresis = 1;
+  double min_scale = 0;
+  double max_scale = 0x1p127;
   int64_t max_skipped_steps = 20;
   bool autopsy = false;
   bool recompute = false;
@@ -95,10 +102,10 @@ struct Config {
   Schedule::Kind effective_schedule() const { return decay_lr ? schedule : Schedule::Kind::constant; }
   /// The residual stream's: float32 unless `residual_dtype = compute`; always float32 for float16, float64 for float64.
   DType effective_residual_dtype() const;
-  /// True when the loss scale adapts; otherwise it stays at `fixed_loss_scale()`.
-  bool dynamic_loss_scale() const { return loss_scale == "dynamic"; }
-  /// The number in `loss_scale`; 1 for off (and for dynamic, which starts where the scaler starts).
-  double fixed_loss_scale() const;
+  /// True when the loss scale adapts, by itself in float16 only; otherwise it stays at `first_loss_scale()`.
+  bool dynamic_loss_scale() const { return loss_scale == "dynamic" && dtype == DType::f16; }
+  /// The loss scale of the first step: `init_scale` where it is dynamic, else the number in `loss_scale`, or 1.
+  double first_loss_scale() const;
   /// N of `tokenizer = sentencepiece:N`; 0 for the other tokenizers.
   int64_t sentencepiece_vocab_size() const;
 };

@@ -21,9 +21,13 @@ bool is_tokenizer(std::string_view text) {
   return text == "char" || text == "byte";
 }
 
+// Powers of two that a float holds.
+constexpr double kSmallestScale = 0x1p-126, kLargestScale = 0x1p127;
+
 bool is_loss_scale(std::string_view text) {
   double scale = 0;
-  return text == "dynamic" || text == "off" || (parse_real(text, scale) && scale > 0);
+  return text == "dynamic" || text == "off" ||
+         (parse_real(text, scale) && scale >= kSmallestScale && scale <= kLargestScale);
 }
 
 bool is_not_empty(std::string_view text) { return !text.empty(); }
@@ -152,7 +156,27 @@ OptionSection machine_options() {
               {{"float32", C::ResidualDtype::float32}, {"compute", C::ResidualDtype::compute}},
               "what the stream between blocks is kept in; compute: as dtype (float16 always keeps float32)"),
           text("loss_scale", &C::loss_scale, "dynamic, off or a number above 0", is_loss_scale,
-               "factor on the loss that keeps float16 gradients from vanishing; dynamic: found while training"),
+               "factor on the loss that keeps float16 gradients from vanishing; dynamic: found while training, in "
+               "float16 only")
+              .also({"static_loss_scale"}),
+          real("init_scale", &C::init_scale, {.low = kSmallestScale, .high = kLargestScale},
+               "dynamic loss scale: its first value")
+              .also({"initial_loss_scale", "loss_scale_init"}),
+          real("growth_factor", &C::growth_factor, {.low = 1, .high = kLargestScale, .open_low = true},
+               "dynamic loss scale: what it is multiplied by after growth_interval good steps"),
+          real("backoff_factor", &C::backoff_factor, {.low = 0, .high = 1, .open_low = true, .open_high = true},
+               "dynamic loss scale: what it is multiplied by after a step whose gradients overflowed"),
+          integer("growth_interval", &C::growth_interval, {1, kMillion * 1000},
+                  "dynamic loss scale: good steps in a row before it grows")
+              .also({"loss_scale_window"}),
+          integer("hysteresis", &C::hysteresis, {1, kMillion},
+                  "dynamic loss scale: overflows before it falls; a good step starts the count again")
+              .also({"loss_scale_hysteresis"}),
+          real("min_scale", &C::min_scale, {.low = 0, .high = kLargestScale}, "dynamic loss scale: it falls no lower")
+              .also({"min_loss_scale"}),
+          real("max_scale", &C::max_scale, {.low = kSmallestScale, .high = kLargestScale},
+               "dynamic loss scale: it grows no higher")
+              .also({"max_loss_scale"}),
           integer("max_skipped_steps", &C::max_skipped_steps, {1},
                   "stop after this many steps in a row whose gradients were not finite")
               .also({"max_consecutive_skips"}),

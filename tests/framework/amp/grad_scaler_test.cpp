@@ -66,9 +66,13 @@ struct Transition {
 TEST(GradScaler, FollowsTheTableOfTransitions) {
   const float largest = std::numeric_limits<float>::max();
   const Transition table[] = {
-      {"a good update counts", 8, 0, true, 8, 1},      {"one before the boundary", 8, 1, true, 8, 2},
-      {"the boundary doubles", 8, 2, true, 16, 0},     {"an overflow halves and starts again", 8, 2, false, 4, 0},
-      {"an overflow at tracker 0", 8, 0, false, 4, 0}, {"growth stops before infinity", largest, 2, true, largest, 0},
+      {"a good update counts", 8, 0, true, 8, 1},
+      {"one before the boundary", 8, 1, true, 8, 2},
+      {"the boundary doubles", 8, 2, true, 16, 0},
+      {"an overflow halves and starts again", 8, 2, false, 4, 0},
+      {"an overflow at tracker 0", 8, 0, false, 4, 0},
+      {"growth stops before infinity", largest, 2, true, largest, 0},
+      {"an overflow at the largest scale halves it", largest, 1, false, largest / 2, 0},
       {"it may fall below 1", 1, 0, false, 0.5f, 0},
   };
   for (const Transition& row : table) {
@@ -96,6 +100,33 @@ TEST(GradScaler, BoundsAndHysteresis) {
   EXPECT_EQ(scaler.scale_value(), 8);
   for (int i = 0; i < 10; ++i) update(scaler, fixture, false);
   EXPECT_EQ(scaler.scale_value(), 2);
+}
+
+TEST(GradScaler, AGoodStepStartsTheHysteresisAgain) {
+  Fixture fixture;
+  GradScaler scaler({.init_scale = 8, .hysteresis = 2});
+  for (const bool finite : {false, true, false, true, false}) update(scaler, fixture, finite);
+  EXPECT_EQ(scaler.scale_value(), 8);
+  update(scaler, fixture, false);
+  EXPECT_EQ(scaler.scale_value(), 4);
+}
+
+TEST(GradScaler, AStateGoesOnWhereItWasSaved) {
+  const GradScaler::Options options{.init_scale = 8, .growth_interval = 3, .hysteresis = 2};
+  Fixture fixture;
+  GradScaler straight(options);
+  for (const bool finite : {true, true, false}) update(straight, fixture, finite);
+  GradScaler resumed(options);
+  resumed.load_state(straight.state());
+  EXPECT_EQ(resumed.state().hysteresis_left, 1);
+  EXPECT_EQ(resumed.state().consecutive_skips, 1);
+  for (const bool finite : {false, true, true, true, true, false}) {
+    update(straight, fixture, finite);
+    update(resumed, fixture, finite);
+    EXPECT_EQ(resumed.scale_value(), straight.scale_value());
+    EXPECT_EQ(resumed.state().growth_tracker, straight.state().growth_tracker);
+    EXPECT_EQ(resumed.state().hysteresis_left, straight.state().hysteresis_left);
+  }
 }
 
 TEST(GradScaler, AnInfInOneOfTwoOptimizersSkipsThatOneAndBacksOffForBoth) {

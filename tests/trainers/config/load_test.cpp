@@ -80,7 +80,7 @@ TEST_F(LoadConfig, ValuesOfEveryKind) {
                         "--learning_rate=.5e-2", "--tie_embeddings=0", "--kv_heads=2"})
           .config;
   EXPECT_FALSE(config.dynamic_loss_scale());
-  EXPECT_EQ(config.fixed_loss_scale(), 1024);
+  EXPECT_EQ(config.first_loss_scale(), 1024);
   EXPECT_EQ(config.device, "cuda:1");
   EXPECT_EQ(config.dtype, DType::f16);
   EXPECT_EQ(config.effective_schedule(), Schedule::Kind::linear);
@@ -98,8 +98,13 @@ TEST_F(LoadConfig, ValuesOfEveryKind) {
   EXPECT_EQ(load_config(Words{"--dtype=float16", "--residual_dtype=compute"}).config.effective_residual_dtype(),
             DType::f32);
   EXPECT_EQ(load_config(Words{"--dtype=float64"}).config.effective_residual_dtype(), DType::f64);
-  EXPECT_TRUE(Config().dynamic_loss_scale());
-  EXPECT_EQ(Config().fixed_loss_scale(), 1);
+  EXPECT_TRUE(load_config(Words{"--dtype=float16"}).config.dynamic_loss_scale());
+  EXPECT_EQ(load_config(Words{"--dtype=float16", "--init_scale=128"}).config.first_loss_scale(), 128);
+  EXPECT_EQ(load_config(Words{"--dtype=float16", "--loss_scale=off"}).config.first_loss_scale(), 1);
+  for (const char* dtype : {"--dtype=float32", "--dtype=bfloat16"}) {
+    EXPECT_FALSE(load_config(Words{dtype}).config.dynamic_loss_scale());
+    EXPECT_EQ(load_config(Words{dtype}).config.first_loss_scale(), 1);
+  }
   EXPECT_EQ(Config().sentencepiece_vocab_size(), 0);
 }
 
@@ -152,6 +157,13 @@ const BadWords kBadWords[] = {
     {{"--tokenizer=sentencepiece"}, "tokenizer wants char | byte | sentencepiece:N"},
     {{"--tokenizer=sentencepiece:2"}, "got sentencepiece:2"},
     {{"--loss_scale=0"}, "loss_scale wants dynamic, off or a number above 0"},
+    {{"--loss_scale=1e39"}, "loss_scale wants"},
+    {{"--growth_factor=1"}, "growth_factor wants"},
+    {{"--backoff_factor=1"}, "backoff_factor wants"},
+    {{"--hysteresis=0"}, "hysteresis wants"},
+    {{"--initial_loss_scale=8"}, "did you mean init_scale?"},
+    {{"--min_scale=2", "--init_scale=1"}, "init_scale = 1 lies outside of min_scale = 2 to max_scale"},
+    {{"--max_scale=4"}, "init_scale = 65536 lies outside of min_scale = 0 to max_scale = 4; choose it between them"},
     {{"--out_dir="}, "out_dir wants a path"},
     {{"--nlayer=4"}, "--nlayer: unknown key nlayer; did you mean n_layer?"},
     {{"--n_layre=4"}, "did you mean n_layer?"},
