@@ -1,0 +1,194 @@
+#include "framework/distributed/watchdog.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace tessera {
+namespace {
+
+constexpr double kTick = 0.25;     // seconds between heartbeats
+constexpr double kTickOfMany = 1;  // the same in a world of more than kFew
+constexpr int kFew = 64;
+constexpr double kAgreement = 1;  // seconds between noticing and leaving, in which all ranks hear of it
+constexpr double kBlink = 3;      // seconds late at which this process must have been stopped itself
+
+enum State : int64_t { kWorks, kFinished, kFailed };
+
+uint64_t hash_of(const std::vector<std::string>& cards) {
+  uint64_t hash = 14695981039346656037u;  // FNV-1a
+  for (const std::string& card : cards) {
+    for (const char c : card) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+  }
+  return hash;
+}
+
+void write_and_leave(const std::string& text) {
+  for (std::string_view rest = text; !rest.empty();) {
+    const ssize_t written = write(STDERR_FILENO, rest.data(), rest.size());
+    if (written <= 0) break;
+    rest.remove_prefix(static_cast<size_t>(written));
+  }
+  _exit(kExitRankFailure);
+}
+
+}  // namespace
+
+// One datagram. All ranks run the same program, so the layout is the same.
+struct Watchdog::Message {
+  uint64_t run;
+  int64_t rank, state, phase, step, beats;
+  int64_t accused, trouble;  // whom the sender holds responsible; -1: nobody
+};
+
+Watchdog::Watchdog(Options options)
+    : options_(std::move(options)), socket_(datagram_socket()), card_(own_card(options_.towards, socket_.port())) {
+  if (!options_.leave) options_.leave = write_and_leave;
+  // Signals are for the thread that trains.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this] { run(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+Watchdog::~Watchdog() {
+  stop_ = true;
+  thread_.join();
+  constexpr int kTimes = 3;  // datagrams may be lost
+  for (int i = 0; i < kTimes; ++i) tell_all(finished_ ? kFinished : kFailed);
+}
+
+void Watchdog::watch(const std::vector<std::string>& cards, const Heartbeat& heartbeat) {
+  std::vector<RankCard> parsed;
+  std::vector<sockaddr_in> places;
+  for (const std::string& card : cards) {
+    parsed.push_back(RankCard::parse(card));
+    sockaddr_in place{};
+    place.sin_family = AF_INET;
+    place.sin_addr = address_of(parsed.back().address);
+    place.sin_port = htons(static_cast<uint16_t>(parsed.back().port));
+    places.push_back(place);
+  }
+  const std::lock_guard lock(mutex_);
+  table_.emplace(
+      RankTable::Options{.silence_seconds = options_.silence_seconds, .stuck_seconds = options_.stuck_seconds},
+      std::move(parsed), seconds());
+  places_ = std::move(places);
+  heartbeat_ = &heartbeat;
+  run_ = hash_of(cards);
+}
+
+double Watchdog::seconds() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
+
+void Watchdog::run() {
+  double last = seconds();
+  while (!stop_) {
+    const double now = seconds();
+    {
+      const std::lock_guard lock(mutex_);
+      if (now - last > kBlink && table_) table_->forgive(now);
+      tick(now);
+    }
+    last = now;
+    const double pause = places_.size() > kFew ? kTickOfMany : kTick;
+    for (double end = now + pause; !stop_ && seconds() < end;) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));  // so that the destructor need not wait
+    }
+  }
+}
+
+void Watchdog::tick(double now) {
+  check_deadline(now);
+  if (!table_) return;
+  hear_all(now);
+  table_->hear(options_.rank, {.phase = heartbeat_->phase(), .step = heartbeat_->step(), .beats = heartbeat_->beats()},
+               now);
+  if (finished_) return tell_all(kFinished);
+  look_at_processes();
+  const bool failing = table_->judge(now);
+  if (failing && failing_since_ < 0) failing_since_ = now;
+  tell_all(kWorks);
+  if (failing && now - failing_since_ >= kAgreement) end_run(now);
+}
+
+void Watchdog::check_deadline(double now) {
+  if (ends_at_ < 0 || now < ends_at_) return;
+  ends_at_ = -1;
+  options_.leave(deadline_text_);
+}
+
+void Watchdog::hear_all(double now) {
+  Message message;
+  while (recv(socket_.descriptor(), &message, sizeof(message), 0) == ssize_t{sizeof(message)}) {
+    const auto names_a_rank = [&](int64_t rank) { return rank >= 0 && rank < table_->world(); };
+    if (message.run != run_ || !names_a_rank(message.rank)) continue;
+    const int rank = static_cast<int>(message.rank);
+    table_->hear(rank, {.phase = static_cast<Phase>(message.phase), .step = message.step, .beats = message.beats}, now);
+    if (message.state == kFinished) table_->left(rank);
+    if (message.state == kFailed) table_->accuse(rank, Trouble::failed);
+    if (names_a_rank(message.accused))
+      table_->accuse(static_cast<int>(message.accused), static_cast<Trouble>(message.trouble));
+  }
+}
+
+void Watchdog::look_at_processes() {
+  for (int rank = 0; rank < table_->world(); ++rank) {
+    if (table_->has_left(rank) || table_->trouble(rank) != Trouble::none) continue;
+    if (state_of(table_->card(rank), card_) == ProcessState::gone) table_->accuse(rank, Trouble::gone);
+  }
+}
+
+void Watchdog::tell_all(int64_t state) {
+  if (!table_) return;
+  const std::optional<int> culprit = table_->culprit();
+  const Message message{.run = run_,
+                        .rank = options_.rank,
+                        .state = state,
+                        .phase = static_cast<int64_t>(heartbeat_->phase()),
+                        .step = heartbeat_->step(),
+                        .beats = heartbeat_->beats(),
+                        .accused = culprit.value_or(-1),
+                        .trouble = static_cast<int64_t>(culprit ? table_->trouble(*culprit) : Trouble::none)};
+  for (size_t rank = 0; rank < places_.size(); ++rank) {
+    if (static_cast<int>(rank) == options_.rank) continue;
+    sendto(socket_.descriptor(), &message, sizeof(message), MSG_NOSIGNAL,
+           reinterpret_cast<const sockaddr*>(&places_[rank]), sizeof(places_[rank]));
+  }
+}
+
+// The first of the survivors on each host takes care of its stopped processes: they would keep the launcher waiting
+// and the GPU's memory taken.
+void Watchdog::end_run(double now) {
+  if (table_->speaker(card_.space) == options_.rank) kill_stopped();
+  options_.leave(table_->speaker() == options_.rank ? table_->text(now) : "");
+}
+
+void Watchdog::kill_stopped() const {
+  for (int rank = 0; rank < table_->world(); ++rank) {
+    const RankCard& card = table_->card(rank);
+    const bool silent = table_->trouble(rank) == Trouble::silent;
+    if (rank == options_.rank || !silent) continue;
+    const ProcessState state = state_of(card, card_);
+    if (state == ProcessState::stopped || state == ProcessState::running) kill(static_cast<pid_t>(card.pid), SIGKILL);
+  }
+}
+
+Watchdog::Deadline Watchdog::deadline(double seconds_from_now, std::string text) {
+  const std::lock_guard lock(mutex_);
+  ends_at_ = seconds() + seconds_from_now;
+  deadline_text_ = std::move(text);
+  return Deadline(*this);
+}
+
+Watchdog::Deadline::~Deadline() {
+  const std::lock_guard lock(watchdog_->mutex_);
+  watchdog_->ends_at_ = -1;
+}
+
+}  // namespace tessera

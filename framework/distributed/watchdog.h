@@ -1,0 +1,97 @@
+// A thread that makes no call of MPI or NCCL and so cannot hang with them. It tells the other ranks where this one is,
+// hears where they are, and ends a run that cannot go on: the lowest rank alive prints a table of all, every survivor
+// leaves with code 75 by _exit, and stopped processes of this host are killed.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "framework/distributed/heartbeat.h"
+#include "framework/distributed/rank_table.h"
+#include "framework/distributed/socket.h"
+
+namespace tessera {
+
+/// What a rank exits with when the run ended because of a rank or the network: EX_TEMPFAIL, "try again".
+inline constexpr int kExitRankFailure = 75;
+
+class Watchdog {
+ public:
+  struct Options {
+    int rank = 0;
+    std::string towards = "127.0.0.1";  ///< a host of the run, to find the address that the others reach
+    double silence_seconds = 8;         ///< as RankTable's
+    double stuck_seconds = 300;         ///< as RankTable's
+    /// Called on the watchdog's thread when the run cannot go on; `text` is empty where another rank speaks. By default
+    /// it writes the text to stderr and calls _exit(kExitRankFailure).
+    std::function<void(const std::string& text)> leave = {};
+  };
+
+  explicit Watchdog(Options options);
+  /// Says good-bye to the other ranks: as finished after finish(), else as failed.
+  ~Watchdog();
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+  /// What the other ranks need in order to hear this one: a RankCard's text.
+  std::string card() const { return card_.text(); }
+  /// Starts to watch the ranks whose cards these are, in the order of ranks, this one included. `heartbeat` is what
+  /// this rank does; it must live as long as the watchdog.
+  void watch(const std::vector<std::string>& cards, const Heartbeat& heartbeat);
+  /// This rank has done its part: its silence is no failure from now on.
+  void finish() { finished_ = true; }
+
+  /// Ends the run with `text` unless the returned object is destroyed within `seconds`: for what may hang before the
+  /// ranks watch one another.
+  class Deadline;
+  [[nodiscard]] Deadline deadline(double seconds, std::string text);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Message;
+
+  void run();
+  void tick(double now);
+  void check_deadline(double now);
+  void hear_all(double now);
+  void look_at_processes();
+  void tell_all(int64_t state);
+  void end_run(double now);
+  void kill_stopped() const;
+  double seconds() const;
+
+  Options options_;
+  Clock::time_point begin_ = Clock::now();
+  Socket socket_;
+  RankCard card_;
+  std::mutex mutex_;  // guards all that follows up to the thread, except the atomics
+  std::optional<RankTable> table_;
+  const Heartbeat* heartbeat_ = nullptr;
+  std::vector<sockaddr_in> places_;  // by rank
+  uint64_t run_ = 0;                 // the same in all ranks of this run and in no other run
+  double failing_since_ = -1;
+  double ends_at_ = -1;  // of the deadline; below 0: there is none
+  std::string deadline_text_;
+  std::atomic<bool> finished_ = false;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+class Watchdog::Deadline {
+ public:
+  explicit Deadline(Watchdog& watchdog) : watchdog_(&watchdog) {}
+  ~Deadline();
+  Deadline(const Deadline&) = delete;
+  Deadline& operator=(const Deadline&) = delete;
+
+ private:
+  Watchdog* watchdog_;
+};
+
+}  // namespace tessera
