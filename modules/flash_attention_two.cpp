@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <mutex>
 
 #include "framework/autograd/kv_cache.h"
@@ -32,6 +33,20 @@ void tell_once_that_parallel_changes_nothing() {
     std::fputs("FlashAttentionTwo: parallel = true splits the heads over GPUs; on the CPU it changes nothing\n",
                stderr);
   });
+}
+
+std::vector<float> alibi_ratios(int64_t heads) {
+  // Powers of two get a geometric sequence that starts at its own ratio; other counts borrow every second slope of the
+  // next power of two.
+  const auto power = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(heads)));
+  std::vector<float> slopes;
+  for (int64_t h = 0; h < power; ++h) {
+    slopes.push_back(static_cast<float>(std::exp2(-8.0 * static_cast<double>(h + 1) / static_cast<double>(power))));
+  }
+  for (int64_t h = 0; power + h < heads; ++h) {
+    slopes.push_back(static_cast<float>(std::exp2(-4.0 * static_cast<double>(2 * h + 1) / static_cast<double>(power))));
+  }
+  return slopes;
 }
 
 }  // namespace
@@ -127,18 +142,14 @@ AttentionPlan FlashAttentionTwo::plan(int64_t batch, int64_t n, int64_t m, DType
                                     .k_bucket_size = options.k_bucket_size});
 }
 
+// Made once for each device: a copy from the host in every forward would make it wait.
 Tensor alibi_slopes(int64_t heads, Device device) {
-  // Powers of two get a geometric sequence that starts at its own ratio; other counts borrow every second slope of the
-  // next power of two.
-  const auto power = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(heads)));
-  std::vector<float> slopes;
-  for (int64_t h = 0; h < power; ++h) {
-    slopes.push_back(static_cast<float>(std::exp2(-8.0 * static_cast<double>(h + 1) / static_cast<double>(power))));
-  }
-  for (int64_t h = 0; power + h < heads; ++h) {
-    slopes.push_back(static_cast<float>(std::exp2(-4.0 * static_cast<double>(2 * h + 1) / static_cast<double>(power))));
-  }
-  return Tensor::from(slopes, {heads}, device);
+  static std::mutex mutex;
+  static std::map<std::pair<int64_t, int>, Tensor> made;
+  const std::scoped_lock lock(mutex);
+  Tensor& slopes = made[{heads, device.is_cpu() ? -1 : device.index}];
+  if (!slopes.defined()) slopes = Tensor::from(alibi_ratios(heads), {heads}, device);
+  return slopes;
 }
 
 }  // namespace tessera

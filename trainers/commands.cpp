@@ -62,8 +62,9 @@ namespace {
 
 // Bytes of a tensor that are not the same, counted in elements.
 int64_t differing(const Tensor& a, const Tensor& b) {
-  const auto* x = static_cast<const std::byte*>(a.to(Device::cpu()).address());
-  const auto* y = static_cast<const std::byte*>(b.to(Device::cpu()).address());
+  const Tensor here = a.to(Device::cpu()), there = b.to(Device::cpu());
+  const auto* x = static_cast<const std::byte*>(here.address());
+  const auto* y = static_cast<const std::byte*>(there.address());
   const int64_t size = size_of(a.dtype());
   int64_t count = 0;
   for (int64_t i = 0; i < a.numel(); ++i) count += !std::equal(x + i * size, x + (i + 1) * size, y + i * size);

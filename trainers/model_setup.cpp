@@ -44,7 +44,8 @@ StepPolicy step_policy(const Config& config) {
                       .hysteresis = static_cast<int32_t>(config.hysteresis),
                       .min_scale = static_cast<float>(config.min_scale),
                       .max_scale = static_cast<float>(config.max_scale)},
-          .grad_clip = config.grad_clip};
+          .grad_clip = config.grad_clip,
+          .hold_after_skip = true};
 }
 
 StepState initial_state(const Config& config) {

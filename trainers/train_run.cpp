@@ -122,19 +122,39 @@ int TrainRun::run() {
     report(now, evaluated);
     if (trainer_.state().consecutive_skips >= config().max_skipped_steps) return stop_for_non_finite(now);
     if (last || step % config().effective_checkpoint_interval() == 0) save();
-    if (received_signal != 0 && !last) return stop_for_signal(received_signal);
+    const bool idle = trainer_.begun() == trainer_.iteration();
+    if (received_signal != 0 && !last && idle) return stop_for_signal(received_signal);
   }
   finish();
   return 0;
 }
 
+// Steps after which the state is evaluated or saved, so that no other may have begun.
+bool TrainRun::ends_with_a_look(int64_t step) const {
+  return step == config().max_iters || step % config().eval_interval == 0 ||
+         step % config().effective_checkpoint_interval() == 0;
+}
+
+// The next step, and on a GPU the one after it too: that never waits for the host.
+void TrainRun::begin_steps() {
+  if (trainer_.begun() == trainer_.iteration()) {
+    watch_.start();
+    trainer_.begin_step();
+  }
+  const bool ahead = !trainer_.device().is_cpu() && trainer_.begun() == trainer_.iteration() + 1;
+  if (ahead && !ends_with_a_look(trainer_.begun()) && received_signal == 0) trainer_.begin_step();
+}
+
 StepReport TrainRun::timed_step() {
-  watch_.start();
-  StepReport now = trainer_.step();
+  begin_steps();
+  StepReport now = trainer_.finish_step();
   watch_.stop(trainer_.tokens_per_step());
+  if (trainer_.begun() > trainer_.iteration()) watch_.start();
   now.seconds = watch_.seconds();
   now.tokens_per_second = watch_.rate();
-  now.peak_share = now.tokens_per_second * flops_per_token(trainer_.model()) / peak_flops_;
+  if (trainer_.device().is_cpu()) {
+    now.peak_share = now.tokens_per_second * flops_per_token(trainer_.model()) / peak_flops_;
+  }
   return now;
 }
 

@@ -26,7 +26,9 @@ class TrainRun {
  private:
   void start_or_resume();
   void print_header();
+  void begin_steps();
   StepReport timed_step();
+  bool ends_with_a_look(int64_t step) const;
   void report(StepReport& report, bool evaluated);
   void look_into(const StepReport& skipped);
   void examine(const StepReport& skipped);

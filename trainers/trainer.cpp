@@ -6,6 +6,7 @@
 
 #include "framework/data/synthetic.h"
 #include "framework/machine.h"
+#include "framework/tensor/allocator.h"
 #include "trainers/stopwatch.h"
 
 namespace tessera {
@@ -60,21 +61,28 @@ Trainer::Trainer(const Config& config)
       model_(model_options(config, data_.vocab_size())),
       arena_(model_, arena_options(config, device_)),
       optimizer_(make_optimizer(arena_, config)),
+      uploader_(device_),
+      state_buffers_{PinnedBuffer(device_, sizeof(StepState)), PinnedBuffer(device_, sizeof(StepState))},
       state_(optimizer_.control().read()) {}
 
-// Read in execution order: this is training.
 StepReport Trainer::step() {
-  const StepState before = state_;
-  const int64_t iteration = before.iteration;
-  double loss = 0;
+  begin_step();
+  return finish_step();
+}
+
+// Read in execution order: this is training. On a GPU it enqueues work and waits for nothing.
+void Trainer::begin_step() {
+  const StepControl& control = optimizer_.control();
+  const int64_t iteration = begun_++;
+  control.begin_step();
   arena_.begin_window();
   const double tokens = data_.counted_tokens(iteration);
   for (const Rows rows : data_.micro_batches(iteration)) {
     const Pass pass = Pass::recording(
         {.iteration = iteration, .seed = static_cast<uint64_t>(config_.seed), .first_sample = rows.begin});
-    const Variable micro_loss = forward(pass, data_.training_batch(rows), tokens);
-    backward(micro_loss, before.scale);
-    loss += micro_loss.value().item();
+    const Variable loss = forward(pass, data_.training_batch(rows), tokens);
+    control.add_loss(loss.value());
+    backward(loss, control.scale().to(loss.dtype()));
   }
   arena_.finish_window();
 
@@ -82,16 +90,23 @@ StepReport Trainer::step() {
   optimizer_.decide();
   optimizer_.update();
 
-  state_ = optimizer_.control().read();
-  state_.loss = loss;
-  optimizer_.control().write(state_);
-  skipped_ += state_.apply == 0 ? 1 : 0;
+  control.copy_to(state_buffer(iteration));
+}
+
+StepReport Trainer::finish_step() {
+  const StepState before = state_;
+  state_ = StepControl::copied(state_buffer(before.iteration));
+  if (state_.apply == 0) {
+    ++skipped_;
+    begun_ = state_.iteration;
+    optimizer_.control().clear_hold();
+  }
   return report(before);
 }
 
 Variable Trainer::forward(const Pass& pass, const Batch& batch, double denominator) const {
-  const Tensor ids = Tensor::from(batch.ids, {batch.rows, config_.block_size}, device_);
-  const Tensor targets = Tensor::from(batch.targets, ids.shape(), device_);
+  const Tensor ids = uploader_.upload(batch.ids, {batch.rows, config_.block_size});
+  const Tensor targets = uploader_.upload(batch.targets, ids.shape());
   return model_.loss(pass.input(ids), targets, denominator);
 }
 
@@ -108,7 +123,7 @@ StepReport Trainer::report(const StepState& before) const {
   if (state_.apply == 0) report.skipped_because = reason_of_skip(before, state_);
   report.skipped = skipped_;
   report.tokens = state_.iteration * tokens_per_step();
-  report.peak_memory_bytes = peak_resident_bytes();
+  report.peak_memory_bytes = device_.is_cpu() ? peak_resident_bytes() : allocator_stats(device_).peak_bytes;
   return report;
 }
 
@@ -138,7 +153,7 @@ double Trainer::exact_match_share() const {
   int64_t all = 0;
   for (const Rows rows : data_.evaluation_batches(Split::validation, config_.eval_iters)) {
     const Batch batch = data_.evaluation_batch(Split::validation, rows, config_.eval_iters);
-    const Tensor ids = Tensor::from(batch.ids, {batch.rows, config_.block_size}, device_);
+    const Tensor ids = uploader_.upload(batch.ids, {batch.rows, config_.block_size});
     const std::vector<int32_t> predictions = ops::arg_max(model_(pass.input(ids)).value()).to_vector<int32_t>();
     for (int64_t row = 0; row < batch.rows; ++row) {
       const auto part = [&](const std::vector<int32_t>& tokens) {
@@ -171,6 +186,7 @@ int64_t Trainer::tokens_per_step() const {
 }
 
 void Trainer::save(const CheckpointStore& store) const {
+  expect(begun_ == state_.iteration, "trainer: step {} is under way; finish it before saving", begun_);
   store.save(arena_, optimizer_buffers(), state_,
              {{"skipped", skipped_},
               {"tokenizer", data_.tokenizer().to_json()},
@@ -196,6 +212,7 @@ std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) 
   load_model(checkpoint, arena_);
   load_optimizer(checkpoint, arena_, optimizer_buffers());
   state_ = saved.step;
+  begun_ = state_.iteration;
   if (trainer.at("dtype") != name_of(config_.dtype) ||
       trainer.value("loss_scale", config_.loss_scale) != config_.loss_scale) {
     restart_loss_scale(state_, initial_state(config_), notices);

@@ -2,6 +2,7 @@
 // and no console; a TrainRun drives it.
 #pragma once
 
+#include <array>
 #include <filesystem>
 
 #include "framework/data/dataset.h"
@@ -22,6 +23,14 @@ class Trainer {
 
   /// One iteration: the global batch in micro-batches, then one update, or none if a gradient is not finite.
   StepReport step();
+  /// The same in two halves, so that the device never waits for the host: up to two steps may have begun before the
+  /// first is finished. `finish_step` waits for the oldest one. If that was skipped, what was begun after it is void
+  /// and begins again.
+  void begin_step();
+  StepReport finish_step();
+  /// Iterations begun so far.
+  int64_t begun() const { return begun_; }
+
   /// Fills in the losses (and for a task the accuracy) over the evaluation rows.
   void evaluate(StepReport& report) const;
 
@@ -32,6 +41,7 @@ class Trainer {
   /// Continues from a checkpoint, bit for bit where precision and threads are the same. Returns notices.
   std::vector<std::string> load(const std::filesystem::path& checkpoint);
 
+  /// Iterations finished so far.
   int64_t iteration() const { return state_.iteration; }
   const StepState& state() const { return state_; }
   const Config& config() const { return config_; }
@@ -47,6 +57,7 @@ class Trainer {
   Variable forward(const Pass& pass, const Batch& batch, double denominator) const;
   double evaluate(Split split) const;
   double exact_match_share() const;
+  PinnedBuffer& state_buffer(int64_t iteration) { return state_buffers_[static_cast<size_t>(iteration % 2)]; }
   StepReport report(const StepState& before) const;
 
   Config config_;
@@ -55,7 +66,10 @@ class Trainer {
   LanguageModel model_;
   ParameterArena arena_;
   Optimizer optimizer_;
-  StepState state_;      // after the last step, as the host saw it
+  mutable Uploader uploader_;                  // of batches, for evaluation too
+  std::array<PinnedBuffer, 2> state_buffers_;  // the states after the steps under way
+  StepState state_;                            // after the last finished step
+  int64_t begun_ = 0;
   int64_t skipped_ = 0;  // steps of the whole run
 };
 

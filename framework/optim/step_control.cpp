@@ -1,6 +1,9 @@
 #include "framework/optim/step_control.h"
 
+#include <cstddef>
 #include <cstring>
+
+#include "kernels/elementwise/add.h"
 
 namespace tessera {
 namespace {
@@ -19,13 +22,40 @@ T value_of(const Tensor& memory) {
   return value;
 }
 
+// A number of the state, as a scalar.
+template <class T>
+Tensor member(const Tensor& state, size_t offset) {
+  const auto begin = static_cast<int64_t>(offset);
+  return state.slice(0, begin, begin + static_cast<int64_t>(sizeof(T))).bytes_as(dtype_of<T>()).view({});
+}
+
 }  // namespace
 
 StepControl::StepControl(Device device, const StepPolicy& policy, const StepState& initial)
-    : policy_(policy), state_(bytes_of(initial, device)), result_(bytes_of(ScanResult{}, device)) {}
+    : policy_(policy),
+      state_(bytes_of(initial, device)),
+      result_(bytes_of(ScanResult{}, device)),
+      fresh_(bytes_of(ScanResult{}, device)) {}
+
+void StepControl::add_loss(const Tensor& part) const {
+  launch(Add{.a = loss().in<4>(), .b = part.in<4>(), .y = loss().out<4>()}, exec_of(state_.device()));
+}
+
+Tensor StepControl::loss() const { return member<double>(state_, offsetof(StepState, loss)); }
+
+Tensor StepControl::scale() const { return member<float>(state_, offsetof(StepState, scale)); }
+
+void StepControl::clear_hold() const { member<int32_t>(state_, offsetof(StepState, held)).fill(0); }
+
+StepState StepControl::copied(const PinnedBuffer& buffer) {
+  buffer.wait();
+  StepState state;
+  std::memcpy(&state, buffer.data(), sizeof state);
+  return state;
+}
 
 void StepControl::scan(const Tensor& gradients) const {
-  result_.copy_from(bytes_of(ScanResult{}, result_.device()));
+  result_.copy_from(fresh_);
   scan_more(gradients);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "framework/parameters/arena.h"
+#include "framework/tensor/pinned_buffer.h"
 #include "kernels/advance_step/advance_step.h"
 
 namespace tessera {
@@ -11,11 +12,28 @@ class StepControl {
  public:
   explicit StepControl(Device device, const StepPolicy& policy, const StepState& initial = {});
 
+  /// Starts a step: its loss is zero so far.
+  void begin_step() const { loss().fill(0); }
+  /// Adds a part of the step's mean loss, a scalar on the device.
+  void add_loss(const Tensor& part) const;
+
   /// Scans `gradients` (contiguous) into a fresh result; `scan_more` adds further ranges.
   void scan(const Tensor& gradients) const;
   void scan_more(const Tensor& gradients) const;
   /// Takes the decision and advances the state.
   void advance() const;
+
+  // What the device holds, as views: writing to them is enqueued like any other work.
+  /// f64 []: the loss of the step so far.
+  Tensor loss() const;
+  /// f32 []: what the loss is multiplied by before backward.
+  Tensor scale() const;
+  /// Takes the hold off that a skipped step left (`StepPolicy::hold_after_skip`).
+  void clear_hold() const;
+
+  /// Enqueues a copy of the state to the host; `copied` reads it once it has arrived.
+  void copy_to(PinnedBuffer& buffer) const { buffer.receive(state_); }
+  static StepState copied(const PinnedBuffer& buffer);
 
   /// For kernels.
   const StepState* device_state() const { return static_cast<const StepState*>(state_.address()); }
@@ -32,6 +50,7 @@ class StepControl {
   StepPolicy policy_;
   Tensor state_;   // the bytes of a StepState
   Tensor result_;  // the bytes of a ScanResult
+  Tensor fresh_;   // the same, of nothing scanned yet
 };
 
 }  // namespace tessera

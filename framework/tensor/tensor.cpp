@@ -162,6 +162,13 @@ Tensor Tensor::expand(const Shape& shape) const {
   return {storage_, shape, strides, offset_, dtype_};
 }
 
+Tensor Tensor::bytes_as(DType dtype) const {
+  const int64_t first = offset_ * size_of(dtype_);
+  expect(contiguous() && nbytes() % size_of(dtype) == 0 && first % size_of(dtype) == 0,
+         "bytes_as: the bytes of {} {} with strides {} are no list of {}", dtype_, shape_, strides_, dtype);
+  return {storage_, {nbytes() / size_of(dtype)}, {1}, first / size_of(dtype), dtype};
+}
+
 Tensor Tensor::rows() const {
   const int64_t width = rank() == 0 ? 1 : dim(-1);
   const Tensor matrix = rank() == 2 ? *this : reshape({width == 0 ? numel() : numel() / width, width});

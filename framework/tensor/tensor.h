@@ -69,6 +69,8 @@ class Tensor {
   Tensor slice(int axis, int64_t begin, int64_t end) const;
   /// Axes of extent 1 (and new leading axes) stretched to `shape` with stride 0.
   Tensor expand(const Shape& shape) const;
+  /// The same bytes, contiguous, as a list of elements of another dtype.
+  Tensor bytes_as(DType dtype) const;
   /// [rows, last extent] for row-wise kernels; a copy only where strides forbid a view.
   Tensor rows() const;
 

@@ -4,7 +4,9 @@
 //              the scale grows after growth_interval finite steps in a row
 //     else:    apply = 0; the scale backs off after `hysteresis` such steps
 //
-// and iteration += 1 either way. The scale's rules are those of PyTorch's GradScaler, with bounds and hysteresis added.
+// and iteration += 1 either way. With hold_after_skip a skipped step also sets `held`, and steps that were enqueued
+// behind it change nothing, so that the host, which hears of it later, finds everything as the skipped step left it.
+// The scale's rules are those of PyTorch's GradScaler, with bounds and hysteresis added.
 #pragma once
 
 #include <cmath>
@@ -59,6 +61,7 @@ struct StepPolicy {
   double grad_clip = 0;  ///< largest L2 norm of the whole gradient; 0: no clipping
   double beta1 = 0;      ///< of the optimizer, for the bias correction
   double beta2 = 0;
+  bool hold_after_skip = false;  ///< steps behind a skipped one are void until `held` is cleared
 };
 
 /// Moves scale, tracker and hysteresis on by one step. The scale grows only to a finite value.
@@ -79,6 +82,7 @@ TESSERA_HOST_DEVICE inline void advance_scale(StepState& state, const ScalePolic
 }
 
 TESSERA_HOST_DEVICE inline void advance_step(StepState& state, const ScanResult& scan, const StepPolicy& policy) {
+  if (state.held != 0) return;
   state.iteration += 1;
   state.gradient_norm = sqrt(scan.squared_norm) / static_cast<double>(state.scale);
   state.learning_rate = learning_rate_at(policy.schedule, state.applied);
@@ -92,6 +96,7 @@ TESSERA_HOST_DEVICE inline void advance_step(StepState& state, const ScanResult&
     state.gradient_factor = clip / static_cast<double>(state.scale);
   } else {
     state.consecutive_skips += 1;
+    state.held = policy.hold_after_skip ? 1 : 0;
   }
   advance_scale(state, policy.scaling, scan.finite != 0);
 }

@@ -22,7 +22,7 @@ struct StepState {
   double loss = 0;                ///< mean loss per token of the step, reduced over ranks, unscaled
   double gradient_norm = 0;       ///< L2 norm before clipping, unscaled
   int32_t apply = 1;              ///< 0: the step is skipped, the optimizer leaves everything as it is
-  int32_t reserved = 0;
+  int32_t held = 0;               ///< 1: nothing happens any more until somebody has looked at the skipped step
 };
 static_assert(sizeof(StepState) == 88);
 

@@ -12,6 +12,7 @@ using cudaError_t = int;
 inline constexpr cudaError_t cudaSuccess = 0;
 inline constexpr cudaError_t cudaErrorInvalidValue = 1;
 inline constexpr cudaError_t cudaErrorMemoryAllocation = 2;
+inline constexpr cudaError_t cudaErrorNotReady = 600;
 using cudaStream_t = struct SimtStream*;
 using cudaEvent_t = struct SimtEvent*;
 enum cudaMemcpyKind {
@@ -50,10 +51,15 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 
 namespace tessera::simt {
+
+/// How often the host has waited for a device, or done what makes it wait: stream and event synchronisation, copies
+/// from or to host memory that is not pinned, and asking for or giving back device memory.
+int64_t host_waits();
 
 /// The device whose memory holds `address`, or -1.
 int device_of(const void* address);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -23,6 +24,39 @@ thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 
 cudaError_t failed(cudaError_t error) { return last_error = error; }
+
+std::atomic<int64_t> waits{0};
+
+cudaError_t waited(cudaError_t error) {
+  ++waits;
+  return error == cudaSuccess ? error : failed(error);
+}
+
+// Host memory that a device copies from and to by itself.
+class PinnedMemory {
+ public:
+  void add(const void* memory, size_t bytes) {
+    const std::scoped_lock lock(mutex_);
+    blocks_[reinterpret_cast<uintptr_t>(memory)] = bytes;
+  }
+  void remove(const void* memory) {
+    const std::scoped_lock lock(mutex_);
+    blocks_.erase(reinterpret_cast<uintptr_t>(memory));
+  }
+  bool contains(const void* memory, size_t bytes) {
+    const auto at = reinterpret_cast<uintptr_t>(memory);
+    const std::scoped_lock lock(mutex_);
+    auto next = blocks_.upper_bound(at);
+    if (next == blocks_.begin()) return false;
+    --next;
+    return at + bytes <= next->first + next->second;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<uintptr_t, size_t> blocks_;
+};
+PinnedMemory pinned;
 
 class DeviceMemory {
  public:
@@ -129,13 +163,13 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
 }
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = devices()[current_device]->allocate(bytes);
-  return *memory == nullptr ? failed(cudaErrorMemoryAllocation) : cudaSuccess;
+  return waited(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
 }
 cudaError_t cudaMallocManaged(void** memory, size_t bytes) { return cudaMalloc(memory, bytes); }
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
   const int device = tessera::simt::device_of(memory);
-  return device >= 0 && devices()[device]->release(memory) ? cudaSuccess : failed(cudaErrorInvalidValue);
+  return waited(device >= 0 && devices()[device]->release(memory) ? cudaSuccess : cudaErrorInvalidValue);
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *total = devices()[current_device]->total();
@@ -144,11 +178,13 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 cudaError_t cudaMallocHost(void** memory, size_t bytes) {
   *memory = std::malloc(bytes);
-  return *memory == nullptr ? failed(cudaErrorMemoryAllocation) : cudaSuccess;
+  if (*memory != nullptr) pinned.add(*memory, bytes);
+  return waited(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
 }
 cudaError_t cudaFreeHost(void* memory) {
+  pinned.remove(memory);
   std::free(memory);
-  return cudaSuccess;
+  return waited(cudaSuccess);
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
   const bool to_device = tessera::simt::device_of(to) >= 0, from_device = tessera::simt::device_of(from) >= 0;
@@ -156,8 +192,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
                        (to_device == (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) &&
                         from_device == (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice));
   if (!as_said || !is_valid(to, bytes) || !is_valid(from, bytes)) return failed(cudaErrorInvalidValue);
+  const bool pageable = (!to_device && !pinned.contains(to, bytes)) || (!from_device && !pinned.contains(from, bytes));
   std::memmove(to, from, bytes);
-  return cudaSuccess;
+  return pageable ? waited(cudaSuccess) : cudaSuccess;
 }
 cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, size_t bytes,
                                 cudaStream_t stream) {
@@ -174,7 +211,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new SimtStream{current_device};
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return waited(cudaSuccess); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) {
   return event->recorded ? cudaSuccess : failed(cudaErrorInvalidValue);
 }
@@ -186,8 +223,9 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   event->recorded = true;
   return cudaSuccess;
 }
+cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return event->recorded ? cudaSuccess : failed(cudaErrorInvalidValue);
+  return waited(event->recorded ? cudaSuccess : cudaErrorInvalidValue);
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
@@ -195,6 +233,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 namespace tessera::simt {
+
+int64_t host_waits() { return waits; }
 
 int device_of(const void* address) {
   const auto at = reinterpret_cast<uintptr_t>(address);

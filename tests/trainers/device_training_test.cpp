@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/support/devices.h"
+#include "trainers/samples.h"
 #include "trainers/trainer.h"
 
 namespace tessera {
@@ -38,6 +39,7 @@ class DeviceTraining : public testing::Test {
     config.gradient_accumulation_steps = 2;
     config.max_iters = 10;
     config.warmup_iters = 0;
+    config.eval_iters = 4;
     config.learning_rate = 3e-3;
     config.dropout = 0.1;
     config.dtype = dtype;
@@ -63,6 +65,63 @@ void expect_near(const std::vector<double>& a, const std::vector<double>& b, dou
 TEST_F(DeviceTraining, TheLossesAreThoseOfTheCpu) {
   const std::string device = to_string(test_device());
   expect_near(ten_losses(config(device, DType::f32)), ten_losses(config("cpu", DType::f32)), 1e-4);
+}
+
+// Every other part of the model: rotary positions, RMS norms, SwiGLU, shared key heads, a window, an output layer of
+// its own, each block computed again in backward.
+TEST_F(DeviceTraining, SoAreThoseOfALlamaStyleModelThatRecomputes) {
+  const auto llama = [&](const std::string& device) {
+    Config settings = config(device, DType::f32);
+    settings.position = LanguageModel::Position::rotary;
+    settings.norm = Norm::Kind::rms;
+    settings.activation = FeedForward::Kind::swiglu;
+    settings.kv_heads = 1;
+    settings.window = 9;
+    settings.softcap = 20;
+    settings.tie_embeddings = false;
+    settings.recompute = true;
+    return settings;
+  };
+  expect_near(ten_losses(llama(to_string(test_device()))), ten_losses(llama("cpu")), 1e-4);
+}
+
+TEST_F(DeviceTraining, SoAreThoseOfSgdWithAlibiAndBiases) {
+  const auto settings_on = [&](const std::string& device) {
+    Config settings = config(device, DType::f32);
+    settings.position = LanguageModel::Position::alibi;
+    settings.optimizer = Config::Optimizer::sgd;
+    settings.learning_rate = 0.1;
+    settings.bias = true;
+    return settings;
+  };
+  expect_near(ten_losses(settings_on(to_string(test_device()))), ten_losses(settings_on("cpu")), 1e-4);
+}
+
+// A run goes on where it was saved, on whichever device, and evaluates and samples there as on the other.
+TEST_F(DeviceTraining, CheckpointsMoveBetweenDevices) {
+  const std::string device = to_string(test_device());
+  const std::vector<double> straight = ten_losses(config("cpu", DType::f32));
+  for (const auto& [from, to] : {std::pair{device, std::string("cpu")}, std::pair{std::string("cpu"), device}}) {
+    SCOPED_TRACE(from + " to " + to);
+    const CheckpointStore store(folder_ / ("from_" + from), 1);
+    Trainer first(config(from, DType::f32));
+    for (int i = 0; i < 5; ++i) first.step();
+    first.save(store);
+    Trainer second(config(to, DType::f32));
+    EXPECT_EQ(second.load(*store.latest()), std::vector<std::string>());
+    EXPECT_EQ(second.arena().weights().to_vector<float>(), first.arena().weights().to_vector<float>());
+    StepReport here, there;
+    first.evaluate(here);
+    second.evaluate(there);
+    EXPECT_NEAR(*here.val_loss, *there.val_loss, 1e-5);
+    Config greedy = config(to, DType::f32);
+    greedy.temperature = 0;
+    greedy.max_new_tokens = 12;
+    greedy.start = "pack";
+    EXPECT_EQ(draw_samples(first.model(), first.data().tokenizer(), greedy, 1),
+              draw_samples(second.model(), second.data().tokenizer(), greedy, 1));
+    for (int i = 5; i < 10; ++i) EXPECT_NEAR(second.step().train_loss, straight[i], 1e-4) << "step " << i;
+  }
 }
 
 TEST_F(DeviceTraining, SixteenBitStaysNearTheCpu) {

@@ -75,6 +75,37 @@ TEST(Optimizer, ANonFiniteStepIsANoOp) {
   }
 }
 
+// What was enqueued behind a skipped step leaves everything as it is until somebody has looked.
+TEST(Optimizer, StepsBehindASkippedOneAreVoid) {
+  const StepPolicy policy{.schedule = {.learning_rate = 0.1}, .hold_after_skip = true};
+  Fixture straight(policy);
+  Fixture held(policy);
+  straight.step(0.5f);
+  held.step(0.5f);
+  const std::vector<float> before = held.weights();
+  const StepState skipped = held.step(std::numeric_limits<float>::infinity());
+  const StepState behind = held.step(0.25f);
+  EXPECT_EQ(held.weights(), before);
+  EXPECT_EQ(behind.iteration, skipped.iteration);
+  EXPECT_EQ(behind.applied, skipped.applied);
+  EXPECT_EQ(behind.apply, 0);
+  held.optimizer.control().clear_hold();
+  EXPECT_EQ(held.step(0.25f).iteration, 3);
+  straight.step(0.25f);
+  EXPECT_EQ(held.weights(), straight.weights());
+}
+
+TEST(Optimizer, AddsUpTheLossWhereTheStateIs) {
+  Fixture fixture({});
+  const StepControl& control = fixture.optimizer.control();
+  for (int step = 0; step < 2; ++step) {
+    control.begin_step();
+    control.add_loss(Tensor::full({}, 0.25, DType::f32));
+    control.add_loss(Tensor::full({}, 1.0 / 3, DType::f64));
+    EXPECT_EQ(control.read().loss, 0.25 + 1.0 / 3);
+  }
+}
+
 TEST(Schedule, WarmsUpThenFallsToMinLr) {
   Schedule schedule{
       .kind = Schedule::Kind::cosine, .learning_rate = 1, .min_lr = 0.1, .warmup_iters = 3, .decay_iters = 13};

@@ -1,0 +1,58 @@
+// Host memory that a device copies from and to while the host goes on, and the mark that says when a copy is done.
+#pragma once
+
+#include <vector>
+
+#include "framework/tensor/tensor.h"
+
+namespace tessera {
+
+/// One copy at a time, in the order of the device's stream. On the CPU a copy is done when it was asked for.
+class PinnedBuffer {
+ public:
+  PinnedBuffer(Device device, size_t bytes);
+  ~PinnedBuffer();
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+  /// Enqueues a copy of the first bytes to `to`, contiguous, on the device. They must not change before it is done.
+  void send(const Tensor& to);
+  /// Enqueues a copy of `from`, contiguous, on the device, to the first bytes.
+  void receive(const Tensor& from);
+
+  /// Whether the last copy is done. Never waits.
+  bool done() const;
+  /// Waits for the last copy, and for nothing that was enqueued after it.
+  void wait() const;
+
+ private:
+  Device device_;
+  size_t bytes_;
+  void* data_ = nullptr;
+  void* event_ = nullptr;  // a cudaEvent_t
+};
+
+/// Sends what changes from step to step to a device, through pinned memory that is used again once it is free.
+class Uploader {
+ public:
+  explicit Uploader(Device device) : device_(device) {}
+
+  /// A new tensor on the device, row-major, with the `values`, which may go away when the call returns.
+  template <class T>
+  Tensor upload(const std::vector<T>& values, const Shape& shape) {
+    if (device_.is_cpu()) return Tensor::from(values, shape);
+    return upload(values.data(), values.size() * sizeof(T), shape, dtype_of<T>());
+  }
+
+ private:
+  Tensor upload(const void* data, size_t bytes, const Shape& shape, DType dtype);
+  PinnedBuffer& free_buffer(size_t bytes);
+
+  Device device_;
+  std::vector<std::unique_ptr<PinnedBuffer>> buffers_;
+};
+
+}  // namespace tessera

@@ -1,0 +1,137 @@
+// Steps that begin before the one in front is finished: the numbers are those of steps taken one by one, also around a
+// skipped one, and on a GPU the host waits for nothing.
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/devices.h"
+#include "tests/temporary_folder.h"
+#include "trainers/train_run.h"
+
+namespace tessera {
+namespace {
+
+class PipelinedTraining : public testing::Test {
+ protected:
+  PipelinedTraining() {
+    std::ofstream text(folder_ / "text.txt");
+    for (int i = 0; i < 200; ++i) text << "sphinx of black quartz, judge my vow " << i % 9 << ". ";
+  }
+
+  Config config() const {
+    Config config;
+    config.data = (folder_ / "text.txt").string();
+    config.n_layer = 2;
+    config.n_head = 2;
+    config.n_embd = 32;
+    config.block_size = 16;
+    config.batch_size = 2;
+    config.gradient_accumulation_steps = 2;
+    config.max_iters = 8;
+    config.warmup_iters = 0;
+    config.eval_interval = 5;
+    config.eval_iters = 2;
+    config.log_interval = 1;
+    config.dropout = 0.1;
+    config.dtype = DType::f16;
+    config.threads = 1;
+    config.max_new_tokens = 4;
+    config.device = to_string(test_device());
+    config.out_dir = (folder_ / "run").string();
+    return config;
+  }
+
+  /// A checkpoint after two steps whose loss scale is far too large, so that the next steps are skipped.
+  std::filesystem::path overflowing_checkpoint() const {
+    const CheckpointStore store(folder_ / "overflowing", 1);
+    Trainer trainer(config());
+    trainer.step();
+    trainer.step();
+    trainer.save(store);
+    const std::filesystem::path state = *store.latest() / "state.json";
+    nlohmann::json content = nlohmann::json::parse(read_all(state));
+    content.at("step").at("scale") = 67108864.0;
+    std::ofstream(state) << content;
+    return *store.latest();
+  }
+
+  TemporaryFolder folder_;
+};
+
+using Losses = std::vector<std::pair<int64_t, double>>;
+
+TEST_F(PipelinedTraining, AStepBehindASkippedOneBeginsAgain) {
+  const std::filesystem::path checkpoint = overflowing_checkpoint();
+  Trainer one_by_one(config());
+  one_by_one.load(checkpoint);
+  Losses expected;
+  for (int i = 0; i < 6; ++i) {
+    const StepReport report = one_by_one.step();
+    expected.emplace_back(report.step, report.train_loss);
+  }
+  const int64_t skipped = one_by_one.iteration() - one_by_one.state().applied;
+  EXPECT_GE(skipped, 1);
+  EXPECT_LT(skipped, 6);
+
+  Trainer ahead(config());
+  ahead.load(checkpoint);
+  Losses losses;
+  while (losses.size() < 6) {
+    while (ahead.begun() < ahead.iteration() + 2) ahead.begin_step();
+    const StepReport report = ahead.finish_step();
+    losses.emplace_back(report.step, report.train_loss);
+  }
+  EXPECT_EQ(losses, expected);
+  if (ahead.begun() > ahead.iteration()) ahead.finish_step();
+}
+
+TEST_F(PipelinedTraining, ARunReportsEveryStepInOrder) {
+  Losses expected;
+  Trainer one_by_one(config());
+  for (int i = 0; i < 8; ++i) {
+    const StepReport report = one_by_one.step();
+    expected.emplace_back(report.step, report.train_loss);
+  }
+  EXPECT_EQ(TrainRun({.config = config(), .file = {}, .origins = {}, .notices = {}}).run(), 0);
+  Losses losses;
+  for (const StepReport& report : read_metrics(folder_ / "run/metrics.jsonl")) {
+    losses.emplace_back(report.step, report.train_loss);
+    EXPECT_EQ(report.val_loss.has_value(), report.step == 5 || report.step == 8);
+    EXPECT_GT(*report.peak_memory_bytes, 0);
+  }
+  EXPECT_EQ(losses, expected);
+}
+
+TEST_F(PipelinedTraining, NothingIsSavedWhileAStepIsUnderWay) {
+  Trainer trainer(config());
+  trainer.begin_step();
+  const CheckpointStore store(folder_ / "saved", 1);
+  EXPECT_EQ(message_of([&] { trainer.save(store); }), "trainer: step 1 is under way; finish it before saving");
+  trainer.finish_step();
+  trainer.save(store);
+  EXPECT_TRUE(store.latest().has_value());
+}
+
+#ifdef TESSERA_SIMT
+TEST_F(PipelinedTraining, AStepMakesTheHostWaitForNothing) {
+  for (const DType dtype : {DType::f32, DType::f16}) {
+    Config settings = config();
+    settings.dtype = dtype;
+    settings.position = LanguageModel::Position::alibi;
+    Trainer trainer(settings);
+    for (int i = 0; i < 2; ++i) trainer.step();  // memory and algorithms are found
+    const int64_t before = simt::host_waits();
+    trainer.begin_step();
+    EXPECT_EQ(simt::host_waits(), before);
+    trainer.begin_step();
+    EXPECT_EQ(simt::host_waits(), before);
+    trainer.finish_step();
+    EXPECT_EQ(simt::host_waits(), before + 1);  // for the copy of the first step's state
+    trainer.finish_step();
+  }
+}
+#endif
+
+}  // namespace
+}  // namespace tessera
