@@ -53,11 +53,22 @@ if(TESSERA_CUDA_FLAVOUR STREQUAL "ON")
   endif()
 endif()
 
+# Loads and stores become calls of the race checker in kernels/simt; the compiler's own library is not linked.
+option(TESSERA_SIMT_RACES "In the SIMT flavour: check the kernels' shared memory for races" OFF)
+set(TESSERA_RACE_FLAGS -fsanitize=thread -g1)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND TESSERA_RACE_FLAGS --param=tsan-instrument-func-entry-exit=0)
+endif()
+
 # The .cu files among the sources of a target: C++ in the SIMT flavour.
 function(tessera_cuda_sources)
   set(files ${ARGN})
   list(FILTER files INCLUDE REGEX "\\.cu$")
   if(TESSERA_CUDA_FLAVOUR STREQUAL "SIMT")
-    set_source_files_properties(${files} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++;-D__launch_bounds__(...)=")
+    set(options -xc++ "-D__launch_bounds__(...)=")
+    if(TESSERA_SIMT_RACES)
+      list(APPEND options ${TESSERA_RACE_FLAGS})
+    endif()
+    set_source_files_properties(${files} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${options}")
   endif()
 endfunction()

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "kernels/common/error.h"
+#include "kernels/simt/races.h"
+#include "kernels/simt/traffic.h"
 
 namespace tessera::simt {
 
@@ -24,6 +26,8 @@ struct Where {
   friend bool operator==(const Where& a, const Where& b) { return a.line == b.line && a.file == b.file; }
 };
 std::string to_string(const Where& where);
+/// The place as one number.
+uintptr_t site_of(const Where& where);
 
 /// When asynchronous copies become visible: at once; at the wait that demands them; likewise, but the newest first and
 /// younger groups too; at random moments. A correct kernel computes the same under all of them.
@@ -71,6 +75,7 @@ class Block {
   void sync(int barrier, int count, Where where, bool arrives_only = false);
   /// __syncthreads_or.
   bool sync_or(bool value, Where where);
+  void sync_warp(Where where);
   /// Waits for all lanes of the warp; the last one runs `work` for them.
   void collective(const char* name, void* mine, void (*work)(Operands&, int lanes), Where where);
 
@@ -78,12 +83,16 @@ class Block {
   void commit_copies();
   void wait_copies(int groups_left);
 
+  /// The running thread loads or stores; `site` is the instruction.
+  void sees_access(const void* address, size_t bytes, bool writes, Access access, uintptr_t site);
+  /// "thread 3 came from sync_threads at file:line".
+  std::string progress_of(int thread) const;
+
   std::byte* shared() { return shared_begin_; }
   /// Fails unless [address, address + bytes) lies in shared memory and starts at a multiple of `alignment`.
   void check_shared(const void* address, size_t bytes, size_t alignment, const char* word, Where where) const;
 
  private:
-  friend struct FiberMain;
   enum class State : uint8_t { unstarted, ready, waiting, finished };
   struct Thread {
     State state = State::unstarted;
@@ -92,6 +101,7 @@ class Block {
     const char* word = "";
     Where where{"", 0};
     std::vector<PendingCopy> copies;
+    std::vector<PendingCopy> unwaited;  // for the race checker: those that no wait has covered, delivered or not
     int group = 0;
     bool result = false;
   };
@@ -100,14 +110,17 @@ class Block {
     bool any = false;
     Where where{"", 0};
     std::vector<int> waiting;
+    Clock clock;
   };
   struct Warp {
     Operands operands{};
     int arrived = 0;
     const char* name = "";
     Where where{"", 0};
+    Clock clock;
   };
 
+  void prepare_memory(size_t shared_bytes);
   int next_thread();
   void wait(const char* word, Where where);
   void resume(int thread);
@@ -116,7 +129,8 @@ class Block {
   void leave(std::exception_ptr error);
   void deliver(Thread& thread, const PendingCopy& copy);
   void deliver_at_random();
-  bool complete(Barrier& barrier);
+  bool complete(Barrier& barrier, bool arrives_only);
+  void join_warp(int lanes);
   [[noreturn]] void deadlock() const;
   int lanes_of(int warp) const { return std::min(32, threads_ - warp * 32); }
 
@@ -136,6 +150,8 @@ class Block {
   int fibers_ = 0;
   std::exception_ptr error_;
   uint32_t random_ = 1;
+  Races races_;
+  TrafficCounter traffic_;
 };
 
 /// The block that this OS thread runs; it is re-used from launch to launch.

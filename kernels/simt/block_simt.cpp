@@ -2,72 +2,15 @@
 #include <cstdlib>
 #include <cstring>
 
-#include <boost/context/detail/fcontext.hpp>
-#include <sys/mman.h>
-
 #include "kernels/simt/block.h"
+#include "kernels/simt/fiber.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/asan_interface.h>
 #endif
 
 namespace tessera::simt {
-
-namespace context = boost::context::detail;
-
 namespace {
-
-constexpr size_t kStackBytes = 256 << 10;
-
-/// Stacks of this OS thread's fibers, never given back. Their tops are spread over the sets of the first-level cache.
-class Stacks {
- public:
-  std::byte* top(int fiber) {
-    while (static_cast<int>(stacks_.size()) <= fiber) {
-      void* memory =
-          mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-      expect(memory != MAP_FAILED, "simt: no memory for the stack of fiber {}", fiber);
-      stacks_.push_back(static_cast<std::byte*>(memory));
-    }
-    return stacks_[fiber] + kStackBytes - (fiber % 32) * 128;
-  }
-  std::byte* bottom(int fiber) const { return stacks_[fiber]; }
-
- private:
-  std::vector<std::byte*> stacks_;
-};
-thread_local Stacks stacks;
-
-#if defined(__SANITIZE_ADDRESS__)
-// The stack of the OS thread itself, which the first fiber learns from whoever started it.
-thread_local const void* launch_stack = nullptr;
-thread_local size_t launch_stack_bytes = 0;
-#endif
-
-void arrived_from(void* fake_stack) {
-#if defined(__SANITIZE_ADDRESS__)
-  const void* bottom = nullptr;
-  size_t bytes = 0;
-  __sanitizer_finish_switch_fiber(fake_stack, &bottom, &bytes);
-  if (launch_stack == nullptr) launch_stack = bottom, launch_stack_bytes = bytes;
-#else
-  (void)fake_stack;
-#endif
-}
-
-/// Goes to `to`, on the stack of `fiber` (-1: of the launch); whoever comes back stores the context it left.
-void jump(void* to, void** saved, int fiber) {
-  void* fake_stack = nullptr;
-#if defined(__SANITIZE_ADDRESS__)
-  if (fiber >= 0) __sanitizer_start_switch_fiber(&fake_stack, stacks.bottom(fiber), kStackBytes);
-  else __sanitizer_start_switch_fiber(&fake_stack, launch_stack, launch_stack_bytes);
-#else
-  (void)fiber;
-#endif
-  const context::transfer_t back = context::jump_fcontext(static_cast<context::fcontext_t>(to), saved);
-  arrived_from(fake_stack);
-  *static_cast<void**>(back.data) = back.fctx;
-}
 
 Policy policy_of_environment() {
   const char* text = std::getenv("TESSERA_SIMT_DELIVERY");
@@ -82,6 +25,9 @@ Policy policy_of_environment() {
 
 }  // namespace
 
+uintptr_t site_of(const Where& where) {
+  return reinterpret_cast<uintptr_t>(where.file) + (static_cast<uintptr_t>(where.line) << 48);
+}
 std::string to_string(const Where& where) { return std::string(where.file) + ":" + std::to_string(where.line); }
 
 Policy& policy() {
@@ -94,15 +40,6 @@ Block& this_block() {
   return block;
 }
 
-/// The first function on a fiber's stack.
-struct FiberMain {
-  static void enter(context::transfer_t from) {
-    *static_cast<void**>(from.data) = from.fctx;
-    arrived_from(nullptr);
-    current.owner->fiber_main();
-  }
-};
-
 void Block::run(int threads, size_t shared_bytes, const std::function<void()>& body) {
   body_ = &body;
   threads_ = threads;
@@ -111,19 +48,36 @@ void Block::run(int threads, size_t shared_bytes, const std::function<void()>& b
   all_.assign(threads, {});
   warps_.assign((threads + 31) / 32, {});
   barriers_.fill({});
-  if (memory_.size() < shared_bytes + 2048) memory_.resize(shared_bytes + 2048);
-  const auto address = reinterpret_cast<uintptr_t>(memory_.data());
-  shared_begin_ = memory_.data() + ((address + 1023) / 1024 * 1024 - address);
-  shared_bytes_ = shared_bytes;
-  std::memset(shared_begin_, 0xff, shared_bytes);  // NaN in every floating type
+  prepare_memory(shared_bytes);
   free_fibers_.clear();
   fibers_ = 0;
   error_ = nullptr;
   random_ = policy().seed * 2654435761u + static_cast<uint32_t>(current.block.x * 31 + current.block.y * 17);
   current.owner = this;
   current.threads = threads;
+  if (races_are_checked()) races_.begin(threads, shared_begin_, shared_bytes);
   resume(next_thread());
+  current.owner = nullptr;
+  if (TrafficCounter::is_wanted()) traffic_.flush();
+  expect(races_.found().empty(), "simt: race in block ({}, {}, {}): {}", current.block.x, current.block.y,
+         current.block.z, races_.found());
   if (error_) std::rethrow_exception(error_);
+}
+
+// Shared memory holds NaN of every floating type; under ASan its end is an end.
+void Block::prepare_memory(size_t shared_bytes) {
+#if defined(__SANITIZE_ADDRESS__)
+  ASAN_UNPOISON_MEMORY_REGION(memory_.data(), memory_.size());
+#endif
+  if (memory_.size() < shared_bytes + 2048) memory_.resize(shared_bytes + 2048);
+  const auto address = reinterpret_cast<uintptr_t>(memory_.data());
+  shared_begin_ = memory_.data() + ((address + 1023) / 1024 * 1024 - address);
+  shared_bytes_ = shared_bytes;
+  std::memset(shared_begin_, 0xff, shared_bytes);
+#if defined(__SANITIZE_ADDRESS__)
+  ASAN_POISON_MEMORY_REGION(shared_begin_ + shared_bytes,
+                            memory_.data() + memory_.size() - shared_begin_ - shared_bytes);
+#endif
 }
 
 // A thread that has not begun, else one that may go on, else -1.
@@ -148,8 +102,7 @@ void Block::resume(int thread) {
     if (free_fibers_.empty()) free_fibers_.push_back(fibers_++);
     next.fiber = free_fibers_.back();
     free_fibers_.pop_back();
-    std::byte* top = stacks.top(next.fiber);
-    next.context = context::make_fcontext(top, static_cast<size_t>(top - stacks.bottom(next.fiber)), FiberMain::enter);
+    next.context = new_context(next.fiber, [] { current.owner->fiber_main(); });
   }
   next.state = State::ready;
   jump(next.context, saved, next.fiber);
@@ -219,12 +172,15 @@ void Block::make_ready(int thread) {
   ready_.push_back(thread);
 }
 
-bool Block::complete(Barrier& barrier) {
+bool Block::complete(Barrier& barrier, bool arrives_only) {
+  if (races_are_checked()) races_.release(running_, barrier.clock);
   if (barrier.arrived < barrier.count) return false;
   for (const int thread : barrier.waiting) {
+    if (races_are_checked()) races_.acquire(thread, barrier.clock);
     all_[thread].result = barrier.any;
     make_ready(thread);
   }
+  if (races_are_checked() && !arrives_only) races_.acquire(running_, barrier.clock);
   all_[running_].result = barrier.any;
   barrier = {};
   return true;
@@ -244,7 +200,8 @@ void Block::sync(int id, int count, Where where, bool arrives_only) {
   expect(id != 0 || barrier.where == where, "sync_threads: thread {} is at {}, others are at {}", running_, where,
          barrier.where);
   ++barrier.arrived;
-  if (complete(barrier) || arrives_only) return;
+  all_[running_].word = word, all_[running_].where = where;
+  if (complete(barrier, arrives_only) || arrives_only) return;
   barrier.waiting.push_back(running_);
   wait(word, where);
 }
@@ -253,6 +210,19 @@ bool Block::sync_or(bool value, Where where) {
   barriers_[0].any = barriers_[0].any || value;
   sync(0, threads_, where);
   return all_[running_].result;
+}
+
+void Block::sync_warp(Where where) {
+  if (races_are_checked()) races_.release(running_, warps_[running_ / 32].clock);
+  collective(
+      "sync_warp", nullptr, [](Operands&, int lanes) { current.owner->join_warp(lanes); }, where);
+}
+
+void Block::join_warp(int lanes) {
+  if (!races_are_checked()) return;
+  Warp& warp = warps_[running_ / 32];
+  for (int lane = 0; lane < lanes; ++lane) races_.acquire(running_ / 32 * 32 + lane, warp.clock);
+  warp.clock.clear();
 }
 
 void Block::collective(const char* name, void* mine, void (*work)(Operands&, int), Where where) {
@@ -266,6 +236,7 @@ void Block::collective(const char* name, void* mine, void (*work)(Operands&, int
          "warp {} has diverged: lane {} is at {} ({}), others are at {} ({})", index, running_ % 32, name, where,
          warp.name, warp.where);
   warp.operands[running_ % 32] = mine;
+  all_[running_].word = name, all_[running_].where = where;
   if (++warp.arrived < lanes) return wait(name, where);
   work(warp.operands, lanes);
   warp.arrived = 0;
@@ -298,6 +269,10 @@ void Block::copy_async(void* to, const void* from, int bytes, Where where) {
   const PendingCopy copy{static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes, thread.group};
   if (policy().delivery == Delivery::eager) deliver(thread, copy);
   else thread.copies.push_back(copy);
+  if (TrafficCounter::is_wanted()) traffic_.note(running_, Access::cp_async, site_of(where), to, 16);
+  if (!races_are_checked()) return;
+  races_.copy_begins(running_, to);
+  thread.unwaited.push_back(copy);
 }
 
 void Block::commit_copies() { ++all_[running_].group; }
@@ -305,13 +280,17 @@ void Block::commit_copies() { ++all_[running_].group; }
 void Block::wait_copies(int groups_left) {
   Thread& thread = all_[running_];
   const int due = thread.group - groups_left;  // groups before this one must be there
+  const auto is_due = [due](const PendingCopy& copy) { return copy.group < due; };
+  for (const PendingCopy& copy : thread.unwaited) {
+    if (is_due(copy)) races_.copy_ends(running_, copy.to);
+  }
+  std::erase_if(thread.unwaited, is_due);
   auto& copies = thread.copies;
   if (policy().delivery == Delivery::newest_first) {
     for (auto copy = copies.rbegin(); copy != copies.rend(); ++copy) deliver(thread, *copy);
     copies.clear();
     return;
   }
-  const auto is_due = [due](const PendingCopy& copy) { return copy.group < due; };
   for (const PendingCopy& copy : copies) {
     if (is_due(copy)) deliver(thread, copy);
   }
@@ -326,6 +305,21 @@ void Block::check_shared(const void* address, size_t bytes, size_t alignment, co
   expect(reinterpret_cast<uintptr_t>(at) % alignment == 0,
          "{}: thread {} addresses offset {}, not a multiple of {}, at {}", word, running_, at - shared_begin_,
          alignment, where);
+}
+
+void Block::sees_access(const void* address, size_t bytes, bool writes, Access access, uintptr_t site) {
+  if (races_are_checked() && writes) races_.write(running_, address, bytes);
+  if (races_are_checked() && !writes) races_.read(running_, address, bytes);
+  const auto* at = static_cast<const std::byte*>(address);
+  if (TrafficCounter::is_wanted() && at >= shared_begin_ && at < shared_begin_ + shared_bytes_)
+    traffic_.note(running_, access, site, address, bytes);
+}
+
+std::string Block::progress_of(int thread) const {
+  const Thread& of = all_[thread];
+  const std::string name = "thread " + std::to_string(thread);
+  return of.where.line == 0 ? name + " has met no word yet"
+                            : name + " came from " + of.word + " at " + to_string(of.where);
 }
 
 // Who waits where, neighbours that wait alike as one range.

@@ -2,7 +2,6 @@
 // PTX ISA on registers of 32 lanes. Everything that moves between threads goes through the block of fibers.
 #pragma once
 
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -32,10 +31,7 @@ inline void barrier_sync(int barrier, int threads, simt::Where where = simt::Whe
 inline void barrier_arrive(int barrier, int threads, simt::Where where = simt::Where::here()) {
   simt::current.owner->sync(barrier, threads, where, true);
 }
-inline void sync_warp(simt::Where where = simt::Where::here()) {
-  simt::current.owner->collective(
-      "sync_warp", nullptr, [](simt::Operands&, int) {}, where);
-}
+inline void sync_warp(simt::Where where = simt::Where::here()) { simt::current.owner->sync_warp(where); }
 
 namespace simt {
 template <class T>
@@ -111,22 +107,19 @@ void cp_async_wait() {
   simt::current.owner->wait_copies(GroupsLeft);
 }
 
-inline float exp2_approx(float x) { return std::exp2(x); }
+inline float exp2_approx(float x) {
+  const float y = std::exp2(x);
+  return y < 0x1p-126f ? 0.0f : y;
+}
 /// Two floats rounded to Element; `low` in the low bits.
 template <class Element>
 uint32_t pack(float low, float high) {
   return Element(low).bits | static_cast<uint32_t>(Element(high).bits) << 16;
 }
 
-inline void atomic_max(int32_t* address, int32_t value) {
-  std::atomic_ref<int32_t> shared(*address);
-  int32_t seen = shared.load();
-  while (seen < value && !shared.compare_exchange_weak(seen, value)) {
-  }
-}
-inline int32_t atomic_add(int32_t* address, int32_t value) {
-  return std::atomic_ref<int32_t>(*address).fetch_add(value);
-}
-inline void memory_fence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+void atomic_max(int32_t* address, int32_t value);
+/// Returns what was there before.
+int32_t atomic_add(int32_t* address, int32_t value);
+void memory_fence();
 
 }  // namespace tessera

@@ -1,4 +1,6 @@
 // Fragment layouts: PTX ISA, "Matrix fragments for mma.m16n8k16 with floating point type" and "ldmatrix".
+#include <atomic>
+
 #include "kernels/simt/words.h"
 
 namespace tessera {
@@ -67,12 +69,14 @@ void multiply(simt::Operands& lanes, int) {
 
 void ldmatrix_x4(uint32_t (&to)[4], const void* row, simt::Where where) {
   simt::current.owner->check_shared(row, 16, 16, "ldmatrix_x4", where);
+  simt::current.owner->sees_access(row, 16, false, simt::Access::ldmatrix, site_of(where));
   MatrixRow mine{row, to};
   simt::current.owner->collective("ldmatrix_x4", &mine, load_matrices<false>, where);
 }
 
 void ldmatrix_x4_transposed(uint32_t (&to)[4], const void* row, simt::Where where) {
   simt::current.owner->check_shared(row, 16, 16, "ldmatrix_x4_transposed", where);
+  simt::current.owner->sees_access(row, 16, false, simt::Access::ldmatrix, site_of(where));
   MatrixRow mine{row, to};
   simt::current.owner->collective("ldmatrix_x4_transposed", &mine, load_matrices<true>, where);
 }
@@ -85,5 +89,16 @@ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b
 
 template void mma_m16n8k16<Half>(float (&)[4], const uint32_t (&)[4], uint32_t, uint32_t, simt::Where);
 template void mma_m16n8k16<BFloat16>(float (&)[4], const uint32_t (&)[4], uint32_t, uint32_t, simt::Where);
+
+void atomic_max(int32_t* address, int32_t value) {
+  const std::atomic_ref<int32_t> shared(*address);
+  int32_t seen = shared.load();
+  while (seen < value && !shared.compare_exchange_weak(seen, value)) {
+  }
+}
+
+int32_t atomic_add(int32_t* address, int32_t value) { return std::atomic_ref<int32_t>(*address).fetch_add(value); }
+
+void memory_fence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
 }  // namespace tessera
