@@ -113,20 +113,21 @@ BENCHMARK(layer_norm_backward)->UseRealTime();
 
 void gelu(benchmark::State& state) {
   Matrix x(kRows, kHidden), y(kRows, kHidden);
-  measure(state, Gelu{.x = std::as_const(x).flat(), .kind = GeluKind(state.range(0)), .y = y.flat()}, 2 * x.bytes());
+  measure(state, Gelu{.x = std::as_const(x).flat(), .activation = Activation(state.range(0)), .y = y.flat()},
+          2 * x.bytes());
 }
-BENCHMARK(gelu)->Arg(int(GeluKind::tanh))->Arg(int(GeluKind::exact))->UseRealTime();
+BENCHMARK(gelu)->Arg(int(Activation::gelu_tanh))->Arg(int(Activation::gelu_exact))->UseRealTime();
 
 void gelu_backward(benchmark::State& state) {
   Matrix x(kRows, kHidden), dy(kRows, kHidden), dx(kRows, kHidden);
   measure(state,
           GeluBackward{.x = std::as_const(x).flat(),
                        .dy = std::as_const(dy).flat(),
-                       .kind = GeluKind(state.range(0)),
+                       .activation = Activation(state.range(0)),
                        .dx = dx.flat()},
           3 * x.bytes());
 }
-BENCHMARK(gelu_backward)->Arg(int(GeluKind::tanh))->Arg(int(GeluKind::exact))->UseRealTime();
+BENCHMARK(gelu_backward)->Arg(int(Activation::gelu_tanh))->Arg(int(Activation::gelu_exact))->UseRealTime();
 
 void swiglu_backward(benchmark::State& state) {
   Matrix gate_up(kRows, 2 * kHidden), dy(kRows, kHidden), d_gate_up(kRows, 2 * kHidden);

@@ -13,9 +13,9 @@ void expect_floating(const char* op, const Variable& x) {
   expect(is_floating(x.dtype()), "{}: x is {}; cast it to a floating dtype", op, x.dtype());
 }
 
-Tensor gelu_of(const Tensor& x, GeluKind kind) {
+Tensor gelu_of(const Tensor& x, Activation activation) {
   Tensor y = empty_like(x);
-  launch(Gelu{.x = flat(x).in<1>(), .kind = kind, .y = y.view({-1}).out<1>()}, exec_of(x.device()));
+  launch(Gelu{.x = flat(x).in<1>(), .activation = activation, .y = y.view({-1}).out<1>()}, exec_of(x.device()));
   return y;
 }
 
@@ -36,17 +36,17 @@ Tensor swiglu_of(const Tensor& gate_up) {
 Variable gelu(const Variable& x, Activation activation) {
   expect_floating("gelu", x);
   expect(activation != Activation::none, "gelu: the activation must be gelu_tanh or gelu_exact, not none");
-  const GeluKind kind = activation == Activation::gelu_tanh ? GeluKind::tanh : GeluKind::exact;
-  auto backward = [x = x.saved(), kind](const Tensor& dy, GradientSlot slot) {
+  auto backward = [x = x.saved(), activation](const Tensor& dy, GradientSlot slot) {
     if (!slot.wanted()) return;
     const Tensor kept = x.get(), dx = empty_like(kept);
-    launch(GeluBackward{.x = flat(kept).in<1>(), .dy = flat(dy).in<1>(), .kind = kind, .dx = dx.view({-1}).out<1>()},
-           exec_of(dx.device()));
+    launch(
+        GeluBackward{
+            .x = flat(kept).in<1>(), .dy = flat(dy).in<1>(), .activation = activation, .dx = dx.view({-1}).out<1>()},
+        exec_of(dx.device()));
     slot.add(dx);
   };
-  return record("gelu", gelu_of(x.value(), kind), std::move(backward), x).recomputed_by([x = x.saved(), kind] {
-    return gelu_of(x.get(), kind);
-  });
+  return record("gelu", gelu_of(x.value(), activation), std::move(backward), x)
+      .recomputed_by([x = x.saved(), activation] { return gelu_of(x.get(), activation); });
 }
 
 Variable silu(const Variable& x) {

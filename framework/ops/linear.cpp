@@ -7,10 +7,6 @@
 namespace tessera::ops {
 namespace {
 
-GeluKind gelu_kind(Activation activation) {
-  return activation == Activation::gelu_tanh ? GeluKind::tanh : GeluKind::exact;
-}
-
 void check(const char* op, const Variable& x, const Variable& weight, const Variable& bias) {
   expect(weight.rank() == 2 && x.rank() >= 1 && x.dim(-1) == weight.dim(1),
          "{}: x {} and weight {} do not fit; the last extent of x must be the second of the weight", op, x.shape(),
@@ -64,7 +60,7 @@ Tensor activation_gradient(const Tensor& pre, const Tensor& dy, Activation activ
   const Tensor dpre = dy.unique() && dy.contiguous() && dy.dtype() == pre.dtype() ? dy : empty_like(pre);
   launch(GeluBackward{.x = pre.view({-1}).in<1>(),
                       .dy = dy.to_contiguous().view({-1}).in<1>(),
-                      .kind = gelu_kind(activation),
+                      .activation = activation,
                       .dx = dpre.view({-1}).out<1>()},
          exec_of(dy.device()));
   return dpre;
@@ -72,8 +68,7 @@ Tensor activation_gradient(const Tensor& pre, const Tensor& dy, Activation activ
 
 Tensor activate(const Tensor& pre, Activation activation) {
   Tensor y = empty_like(pre);
-  launch(Gelu{.x = pre.view({-1}).in<1>(), .kind = gelu_kind(activation), .y = y.view({-1}).out<1>()},
-         exec_of(y.device()));
+  launch(Gelu{.x = pre.view({-1}).in<1>(), .activation = activation, .y = y.view({-1}).out<1>()}, exec_of(y.device()));
   return y;
 }
 

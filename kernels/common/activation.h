@@ -1,4 +1,4 @@
-// The activations that a matrix product can apply on its way out.
+// The activations that stand alone and that a matrix product can apply on its way out.
 #pragma once
 
 #include <cstdint>

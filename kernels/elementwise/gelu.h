@@ -7,20 +7,16 @@
 // Φ and φ are the distribution function and the density of the standard normal distribution.
 #pragma once
 
-#include <cstdint>
-
+#include "kernels/common/activation.h"
 #include "kernels/common/exec.h"
 #include "kernels/common/view.h"
 
 namespace tessera {
 
-/// Which of the two published forms.
-enum class GeluKind : uint8_t { tanh, exact };
-
-/// GELU of contiguous tensors; y may be the memory of x where the dtypes agree.
+/// GELU, in the form that `activation` names, of contiguous tensors; y may be the memory of x where the dtypes agree.
 struct Gelu {
   In<1> x;
-  GeluKind kind;
+  Activation activation;  ///< gelu_tanh or gelu_exact
   Out<1> y;
 
   void operator()(Cpu) const;
@@ -31,7 +27,7 @@ struct Gelu {
 struct GeluBackward {
   In<1> x;
   In<1> dy;
-  GeluKind kind;
+  Activation activation;  ///< gelu_tanh or gelu_exact
   Out<1> dx;
 
   void operator()(Cpu) const;

@@ -7,7 +7,7 @@ namespace tessera {
 void Gelu::operator()(Cpu) const {
   select_compute(
       [&]<class T>() {
-        if (kind == GeluKind::tanh) map<T>(x, y, [](T v) { return gelu_tanh(v); });
+        if (activation == Activation::gelu_tanh) map<T>(x, y, [](T v) { return gelu_tanh(v); });
         else map<T>(x, y, [](T v) { return gelu_exact(v); });
       },
       x.dtype);
@@ -16,7 +16,7 @@ void Gelu::operator()(Cpu) const {
 void GeluBackward::operator()(Cpu) const {
   select_compute(
       [&]<class T>() {
-        if (kind == GeluKind::tanh) map<T>(x, dy, dx, [](T v, T d) { return d * gelu_tanh_slope(v); });
+        if (activation == Activation::gelu_tanh) map<T>(x, dy, dx, [](T v, T d) { return d * gelu_tanh_slope(v); });
         else map<T>(x, dy, dx, [](T v, T d) { return d * gelu_exact_slope(v); });
       },
       x.dtype);

@@ -7,7 +7,7 @@ namespace tessera {
 void Gelu::operator()(Cuda cuda) const {
   select_compute(
       [&]<class T>() {
-        if (kind == GeluKind::tanh) map_on_device<T>("gelu", cuda, x, y, Activate<GeluTanh>{});
+        if (activation == Activation::gelu_tanh) map_on_device<T>("gelu", cuda, x, y, Activate<GeluTanh>{});
         else map_on_device<T>("gelu", cuda, x, y, Activate<GeluExact>{});
       },
       x.dtype, y.dtype);
@@ -16,7 +16,8 @@ void Gelu::operator()(Cuda cuda) const {
 void GeluBackward::operator()(Cuda cuda) const {
   select_compute(
       [&]<class T>() {
-        if (kind == GeluKind::tanh) map_on_device<T>("gelu_backward", cuda, x, dy, dx, Activate<GeluTanh>{});
+        if (activation == Activation::gelu_tanh)
+          map_on_device<T>("gelu_backward", cuda, x, dy, dx, Activate<GeluTanh>{});
         else map_on_device<T>("gelu_backward", cuda, x, dy, dx, Activate<GeluExact>{});
       },
       x.dtype, dy.dtype, dx.dtype);

@@ -9,8 +9,8 @@
 namespace tessera {
 namespace {
 
-double gelu(GeluKind kind, double x) {
-  if (kind == GeluKind::exact) return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+double gelu(Activation kind, double x) {
+  if (kind == Activation::gelu_exact) return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
   return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
 }
 double silu(double x) { return x / (1 + std::exp(-x)); }
@@ -47,9 +47,9 @@ class Activations : public testing::TestWithParam<Types> {
 };
 
 TEST_P(Activations, Gelu) {
-  for (const GeluKind kind : {GeluKind::tanh, GeluKind::exact}) {
-    run_on_test_device(Gelu{.x = x_.in<1>(), .kind = kind, .y = y_.out<1>()});
-    run_on_test_device(GeluBackward{.x = x_.in<1>(), .dy = dy_.in<1>(), .kind = kind, .dx = dx_.out<1>()});
+  for (const Activation kind : {Activation::gelu_tanh, Activation::gelu_exact}) {
+    run_on_test_device(Gelu{.x = x_.in<1>(), .activation = kind, .y = y_.out<1>()});
+    run_on_test_device(GeluBackward{.x = x_.in<1>(), .dy = dy_.in<1>(), .activation = kind, .dx = dx_.out<1>()});
     check([kind](double x) { return gelu(kind, x); });
   }
 }
@@ -89,9 +89,9 @@ INSTANTIATE_TEST_SUITE_P(Dtypes, Activations,
                          [](const auto& info) { return to_string(info.param.x) + "_" + to_string(info.param.y); });
 
 TEST(Gelu, FarOutAndInPlace) {
-  for (const GeluKind kind : {GeluKind::tanh, GeluKind::exact}) {
+  for (const Activation kind : {Activation::gelu_tanh, Activation::gelu_exact}) {
     Array x = Array::of(DType::f32, {4}, {-1e4, -30, 1e4, NAN});
-    run_on_test_device(Gelu{.x = x.in<1>(), .kind = kind, .y = x.out<1>()});
+    run_on_test_device(Gelu{.x = x.in<1>(), .activation = kind, .y = x.out<1>()});
     EXPECT_EQ(x[0], 0);
     EXPECT_NEAR(x[1], 0, 1e-30);
     EXPECT_EQ(x[2], 1e4);
