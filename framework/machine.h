@@ -11,4 +11,8 @@ namespace tessera {
 /// The largest resident set of this process so far, in bytes.
 int64_t peak_resident_bytes();
 
+/// Bytes that this process can still take without being killed: what the machine has, or less where its control group
+/// (a container) is limited. The largest number there is where neither can be read.
+int64_t available_memory_bytes();
+
 }  // namespace tessera

@@ -104,7 +104,7 @@ int run_replay(std::span<const std::string> arguments) {
   const std::vector<std::string> words{(folder / "config.cfg").string()};
   const Config config = load_config(words).config;
   const fs::path checkpoint = CheckpointStore(folder, 0).latest().value();
-  const auto tokenizer = Tokenizer::from_json(json::parse(load_state(checkpoint).text).at("tokenizer"));
+  const auto tokenizer = Tokenizer::from_json(load_state(checkpoint).at("tokenizer"));
   LanguageModel model(model_options(config, tokenizer.vocab_size()));
   const ParameterArena arena(model, arena_options(config, Device::parse(config.device)));
   load_model(checkpoint, arena);

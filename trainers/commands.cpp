@@ -44,13 +44,18 @@ int run_check(std::span<const std::string> arguments) {
   const LoadedConfig loaded = load_and_tell(arguments);
   Trainer trainer(loaded.config);
   for (const std::string& notice : trainer.data().notices()) fmt::print("{}\n", notice);
-  const int64_t state_bytes = allocator_stats(trainer.device()).bytes_in_use;
-  const double seconds = trainer.rehearse();
-  const double step_seconds = seconds * static_cast<double>(loaded.config.gradient_accumulation_steps);
   fmt::print("data                  {}\n", trainer.data().describe());
   fmt::print("parameters            {}\n", human_integer(parameter_count(trainer.model())));
-  fmt::print("weights and optimizer {}\n", human_bytes(state_bytes));
-  fmt::print("peak memory           {}\n", human_bytes(allocator_stats(trainer.device()).peak_bytes));
+  fmt::print("weights and optimizer {}\n", human_bytes(state_bytes(trainer.model(), loaded.config)));
+  const int64_t predicted = trainer.predict_memory();
+  fmt::print("predicted memory      {}\n", human_bytes(predicted));
+  const int64_t more = predicted - allocator_stats(trainer.device()).bytes_in_use;
+  expect(!trainer.device().is_cpu() || more <= available_memory_bytes(),
+         "this training takes {}, and {} are free; try a smaller batch_size with more gradient_accumulation_steps, "
+         "recompute = True or a 16-bit dtype",
+         human_bytes(predicted), human_bytes(available_memory_bytes()));
+  const double step_seconds =
+      trainer.rehearse(loaded.config.batch_size) * static_cast<double>(loaded.config.gradient_accumulation_steps);
   fmt::print("tokens per iteration  {}\n", human_integer(trainer.tokens_per_step()));
   fmt::print("tokens per second     {}\n", human_count(static_cast<double>(trainer.tokens_per_step()) / step_seconds));
   fmt::print("time for {} iterations: {}\n", loaded.config.max_iters,
@@ -130,7 +135,7 @@ int run_sample(std::span<const std::string> arguments) {
   const Config config = load_run(arguments).config;
   const fs::path checkpoint = checkpoint_of(config);
   const CheckpointState state = load_state(checkpoint);
-  const Tokenizer tokenizer = Tokenizer::from_json(nlohmann::json::parse(state.text).at("tokenizer"));
+  const Tokenizer tokenizer = Tokenizer::from_json(state.at("tokenizer"));
   LanguageModel model(model_options(config, tokenizer.vocab_size()));
   const ParameterArena arena(model, arena_options(config, Device::parse(config.device)));
   load_model(checkpoint, arena);

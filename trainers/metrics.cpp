@@ -14,6 +14,7 @@
 
 #include "framework/error.h"
 #include "framework/io/atomic_file.h"
+#include "framework/io/json_reason.h"
 
 namespace tessera {
 namespace {
@@ -90,7 +91,7 @@ StepReport parse_metrics_line(std::string_view line, const std::string& place) {
       if (field != row.end()) take(*field, value);
     });
   } catch (const Json::exception& error) {
-    fail("{}: not a report: {}", place, error.what());
+    fail("{}: not a report: {}; remove this line", place, reason_of(error));
   }
   return report;
 }

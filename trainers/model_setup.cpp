@@ -53,6 +53,14 @@ StepState initial_state(const Config& config) {
           .hysteresis_left = static_cast<int32_t>(config.hysteresis)};
 }
 
+int64_t state_bytes(const LanguageModel& model, const Config& config) {
+  const ParameterArena::Options arena = arena_options(config, Device::cpu());
+  const bool adamw = config.optimizer == Config::Optimizer::adamw;
+  const int64_t buffers = 2 + (adamw ? 2 : config.momentum > 0 ? 1 : 0);  // weights, gradients, moments
+  const int64_t each = buffers * size_of(arena.dtype) + (arena.mirror ? size_of(*arena.mirror) : 0);
+  return parameter_count(model) * each;
+}
+
 int64_t matmul_parameters(const LanguageModel& model) {
   int64_t count = 0;
   for (const ParameterPtr& parameter : parameters(model)) {

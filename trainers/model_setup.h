@@ -19,6 +19,10 @@ StepPolicy step_policy(const Config& config);
 /// The state before the first step.
 StepState initial_state(const Config& config);
 
+/// Bytes of weights, gradients, their 16-bit copy and what the optimizer remembers; nothing is allocated for the
+/// answer.
+int64_t state_bytes(const LanguageModel& model, const Config& config);
+
 /// Weights that take part in matrix products, the tied output layer included.
 int64_t matmul_parameters(const LanguageModel& model);
 

@@ -21,10 +21,24 @@ std::string prompt_of(const Config& config) {
   return content.str();
 }
 
+// The tokens to continue. The default prompt, a new line, is not in every vocabulary; the first token stands in for it.
+std::vector<int32_t> prompt_tokens(const Tokenizer& tokenizer, const Config& config) {
+  const std::string text = prompt_of(config);
+  const bool is_default = text == Config().start;
+  try {
+    std::vector<int32_t> tokens = tokenizer.encode(text, {.name = "the prompt (start)"});
+    if (!tokens.empty()) return tokens;
+    expect(is_default, "the prompt (start): it holds no token; write some text");
+  } catch (const Error&) {
+    if (!is_default) throw;
+  }
+  return {0};
+}
+
 }  // namespace
 
 std::string draw_samples(const LanguageModel& model, const Tokenizer& tokenizer, const Config& config, int64_t count) {
-  const std::vector<int32_t> prompt = tokenizer.encode(prompt_of(config), {.name = "the prompt (start)"});
+  const std::vector<int32_t> prompt = prompt_tokens(tokenizer, config);
   const SamplingOptions options{.max_new_tokens = config.max_new_tokens,
                                 .temperature = config.temperature,
                                 .top_k = config.top_k,

@@ -112,6 +112,10 @@ void TrainRun::print_header() {
 
 int TrainRun::run() {
   install_signal_handlers();
+  if (trainer_.iteration() >= config().max_iters) {
+    fmt::print("step {} of {} is done, nothing is left to do; raise max_iters to go on\n", trainer_.iteration(),
+               config().max_iters);
+  }
   while (trainer_.iteration() < config().max_iters) {
     StepReport now = timed_step();
     if (now.skipped_because) look_into(now);

@@ -7,12 +7,19 @@
 #include "framework/data/synthetic.h"
 #include "framework/machine.h"
 #include "framework/tensor/allocator.h"
+#include "trainers/human.h"
 #include "trainers/stopwatch.h"
+#include "trainers/usage_error.h"
 
 namespace tessera {
 namespace {
 
 DataSet open_data(const Config& config) {
+  if (config.data.empty()) {
+    throw UsageError(
+        "data is not set; name what to train on, a text file, a glob, a folder, token files or a task, with "
+        "--data=PATH or in the config file");
+  }
   return DataSet::open({.source = config.data,
                         .tokenizer = config.tokenizer,
                         .block_size = config.block_size,
@@ -20,6 +27,15 @@ DataSet open_data(const Config& config) {
                         .batch_size = config.batch_size,
                         .gradient_accumulation_steps = config.gradient_accumulation_steps,
                         .seed = static_cast<uint64_t>(config.seed)});
+}
+
+ParameterArena make_arena(LanguageModel& model, const Config& config, Device device) {
+  const int64_t needed = state_bytes(model, config), available = available_memory_bytes();
+  expect(!device.is_cpu() || needed <= available,
+         "the model's {} parameters take {} with gradients and optimizer, and {} are free; make it smaller: n_layer, "
+         "n_embd or vocab_size",
+         human_count(static_cast<double>(parameter_count(model))), human_bytes(needed), human_bytes(available));
+  return {model, arena_options(config, device)};
 }
 
 Optimizer make_optimizer(const ParameterArena& arena, const Config& config) {
@@ -59,7 +75,7 @@ Trainer::Trainer(const Config& config)
       device_(Device::parse(config.device)),
       data_(open_data(config)),
       model_(model_options(config, data_.vocab_size())),
-      arena_(model_, arena_options(config, device_)),
+      arena_(make_arena(model_, config, device_)),
       optimizer_(make_optimizer(arena_, config)),
       uploader_(device_),
       state_buffers_{PinnedBuffer(device_, sizeof(StepState)), PinnedBuffer(device_, sizeof(StepState))},
@@ -167,10 +183,20 @@ double Trainer::exact_match_share() const {
   return all > 0 ? static_cast<double>(right) / static_cast<double>(all) : 0;
 }
 
-double Trainer::rehearse() const {
+int64_t Trainer::predict_memory() const {
+  rehearse(1);
+  const int64_t one = allocator_stats(device_).peak_bytes;
+  rehearse(2);
+  const int64_t two = allocator_stats(device_).peak_bytes;
+  return one + (config_.batch_size - 1) * (two - one);
+}
+
+double Trainer::rehearse(int64_t rows) const {
   Stopwatch watch;
+  Rows some = data_.micro_batches(0).front();
+  some.end = std::min(some.end, some.begin + rows);
   for (int i = 0; i < 2; ++i) {
-    const Batch batch = data_.training_batch(data_.micro_batches(0).front());
+    const Batch batch = data_.training_batch(some);
     const Pass pass = Pass::recording({.seed = static_cast<uint64_t>(config_.seed)});
     watch = {};
     watch.start();
@@ -197,28 +223,26 @@ void Trainer::save(const CheckpointStore& store) const {
 
 std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) {
   const CheckpointState saved = load_state(checkpoint);
-  const nlohmann::json trainer = nlohmann::json::parse(saved.text);
   std::vector<std::string> notices;
-  expect(trainer.at("tokenizer") == data_.tokenizer().to_json(),
+  expect(saved.at("tokenizer") == data_.tokenizer().to_json(),
          "resume: the tokenizer of {} is not that of this data; resume with the data that the run began with",
          checkpoint.string());
-  if (trainer.at("data_fingerprint") != data_.fingerprint()) {
+  if (saved.at("data_fingerprint") != data_.fingerprint()) {
     notices.push_back("the data has changed since the checkpoint was made; the order of the batches is not the same");
   }
-  if (trainer.at("dtype") != name_of(config_.dtype)) {
-    notices.push_back("the checkpoint was trained in " + trainer.at("dtype").get<std::string>() + "; going on in " +
+  if (saved.at("dtype") != name_of(config_.dtype)) {
+    notices.push_back("the checkpoint was trained in " + saved.at("dtype").get<std::string>() + "; going on in " +
                       std::string(name_of(config_.dtype)));
   }
   load_model(checkpoint, arena_);
   load_optimizer(checkpoint, arena_, optimizer_buffers());
   state_ = saved.step;
   begun_ = state_.iteration;
-  if (trainer.at("dtype") != name_of(config_.dtype) ||
-      trainer.value("loss_scale", config_.loss_scale) != config_.loss_scale) {
+  if (saved.at("dtype") != name_of(config_.dtype) || saved.at("loss_scale") != config_.loss_scale) {
     restart_loss_scale(state_, initial_state(config_), notices);
   }
   optimizer_.control().write(state_);
-  skipped_ = trainer.at("skipped");
+  skipped_ = saved.at("skipped");
   return notices;
 }
 

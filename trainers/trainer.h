@@ -34,8 +34,11 @@ class Trainer {
   /// Fills in the losses (and for a task the accuracy) over the evaluation rows.
   void evaluate(StepReport& report) const;
 
-  /// Forward and backward over the first micro-batch, changing nothing; seconds of the second of two tries.
-  double rehearse() const;
+  /// Forward and backward over the first `rows` rows, at most a micro-batch, changing nothing; seconds of the second of
+  /// two tries.
+  double rehearse(int64_t rows) const;
+  /// The memory that training will take, from rehearsals with one row and with two: each further row takes as much.
+  int64_t predict_memory() const;
 
   void save(const CheckpointStore& store) const;
   /// Continues from a checkpoint, bit for bit where precision and threads are the same. Returns notices.

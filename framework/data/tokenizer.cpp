@@ -9,6 +9,7 @@
 #include "framework/data/sentencepiece_model.h"
 #include "framework/data/symbol_model.h"
 #include "framework/data/utf8.h"
+#include "framework/io/json_reason.h"
 #include "kernels/common/error.h"
 
 namespace tessera {
@@ -120,7 +121,7 @@ Tokenizer Tokenizer::from_json(const nlohmann::json& json) {
     expect(kind == "char" || kind == "symbols", "tokenizer: the saved kind '{}' is not known to this version", kind);
     return Tokenizer(std::make_shared<SymbolModel>(kind, json.at("symbols").get<std::vector<std::string>>()));
   } catch (const nlohmann::json::exception& error) {
-    fail("tokenizer: the saved tokenizer is damaged: {}", error.what());
+    fail("tokenizer: the saved tokenizer is damaged: {}", reason_of(error));
   }
 }
 

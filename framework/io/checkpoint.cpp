@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/io/atomic_file.h"
+#include "framework/io/json_reason.h"
 #include "framework/io/safetensors.h"
 
 namespace tessera {
@@ -17,6 +18,8 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr int kFormatVersion = 1;
+// What helps against a damaged checkpoint.
+constexpr const char* kGoBack = "remove this checkpoint's folder to go on from the one before";
 
 std::string folder_name(int64_t iteration) {
   std::string digits = std::to_string(iteration);
@@ -61,8 +64,16 @@ void check_names(const SafetensorsFile& file, const std::map<std::string, Tensor
   }
 }
 
+SafetensorsFile open_tensors(const fs::path& path) {
+  try {
+    return SafetensorsFile::open(path);
+  } catch (const Error& failure) {
+    fail("checkpoint {}; {}", failure.what(), kGoBack);
+  }
+}
+
 void read_tensors(const fs::path& path, const std::map<std::string, Tensor>& wanted) {
-  const SafetensorsFile file = SafetensorsFile::open(path);
+  const SafetensorsFile file = open_tensors(path);
   check_names(file, wanted);
   for (const auto& [name, tensor] : wanted) {
     const SafetensorsEntry& entry = *file.find(name);
@@ -129,6 +140,10 @@ StepState step_from_json(const json& object) {
     else value.get_to(member);
   });
   return step;
+}
+
+[[noreturn]] void fail_damaged(const fs::path& path, const json::exception& failure) {
+  fail("checkpoint {}: it is damaged: {}; {}", path.string(), reason_of(failure), kGoBack);
 }
 
 // Renames `fresh` over `final`. The same iteration may be there already, saved before a resume from an older one.
@@ -228,15 +243,23 @@ void load_optimizer(const fs::path& checkpoint, const ParameterArena& arena, con
 CheckpointState load_state(const fs::path& checkpoint) {
   const fs::path path = checkpoint / "state.json";
   std::ifstream file(path);
-  expect(file.good(), "checkpoint {}: the file cannot be read", path.string());
+  expect(file.good(), "checkpoint {}: the file cannot be read; {}", path.string(), kGoBack);
   try {
     const json content = json::parse(file);
     const int version = content.at("format_version").get<int>();
     expect(version == kFormatVersion, "checkpoint {}: its format version is {}, this program reads {}", path.string(),
            version, kFormatVersion);
-    return {step_from_json(content.at("step")), content.at("trainer").dump()};
+    return {step_from_json(content.at("step")), content.at("trainer").dump(), path};
   } catch (const json::exception& failure) {
-    fail("checkpoint {}: it is damaged: {}", path.string(), failure.what());
+    fail_damaged(path, failure);
+  }
+}
+
+json CheckpointState::at(const char* name) const {
+  try {
+    return json::parse(text).at(name);
+  } catch (const json::exception& failure) {
+    fail_damaged(path, failure);
   }
 }
 

@@ -51,7 +51,11 @@ void load_optimizer(const std::filesystem::path& checkpoint, const ParameterAren
 /// `checkpoint`/state.json.
 struct CheckpointState {
   StepState step;
-  std::string text;  ///< the caller's JSON, as text
+  std::string text;            ///< the caller's JSON, as text
+  std::filesystem::path path;  ///< of the file, for messages
+
+  /// A member of the caller's JSON. Error: there is none.
+  nlohmann::json at(const char* name) const;
 };
 CheckpointState load_state(const std::filesystem::path& checkpoint);
 

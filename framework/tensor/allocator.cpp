@@ -63,9 +63,9 @@ void* CachingAllocator::from_system(size_t size) {
     block = system_.take(device_.index, size);
   }
   expect(block != nullptr,
-         "{} is out of memory: {} bytes were asked for with {} bytes in use; try a smaller batch_size, smaller "
+         "{} is out of memory: {} MiB were asked for with {} MiB in use; try a smaller batch_size, smaller "
          "q_bucket_size and k_bucket_size, recompute = True or a 16-bit dtype",
-         to_string(device_), size, stats_.bytes_in_use);
+         to_string(device_), (size >> 20) + 1, stats_.bytes_in_use >> 20);
   return block;
 }
 

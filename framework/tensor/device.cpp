@@ -8,7 +8,9 @@ namespace tessera {
 
 Device Device::cuda(int index) {
   const int count = cuda_device_count();
-  expect(kHasCuda, "device: cuda:{} was asked for, but this build has no CUDA; build with -DTESSERA_CUDA=ON", index);
+  expect(kHasCuda,
+         "device: cuda:{} was asked for, but this build has no CUDA; set device = cpu, or build with -DTESSERA_CUDA=ON",
+         index);
   expect(index >= 0 && index < count, "device: cuda:{} was asked for, but {} are visible", index, count);
   return {Kind::cuda, index};
 }

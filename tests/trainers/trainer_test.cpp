@@ -1,10 +1,14 @@
 #include "trainers/trainer.h"
 
+#include <cstdlib>
 #include <fstream>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
+
+#include "framework/tensor/allocator.h"
 
 namespace tessera {
 namespace {
@@ -227,6 +231,23 @@ TEST_F(TrainerTest, RecomputeChangesMemoryAndNoBit) {
   Trainer recomputing(settings);
   EXPECT_EQ(losses(plain, 5), losses(recomputing, 5));
   EXPECT_EQ(bits(plain), bits(recomputing));
+}
+
+// In a process of its own: the allocator's peak is that of everything the process did.
+TEST_F(TrainerTest, MemoryIsPredictedFromTwoRows) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  const auto predicted_share = [this] {
+    Config config = this->config();
+    config.batch_size = 32;
+    const Trainer trainer(config);
+    const auto predicted = static_cast<double>(trainer.predict_memory());
+    trainer.rehearse(config.batch_size);
+    const double share = predicted / static_cast<double>(allocator_stats(trainer.device()).peak_bytes);
+    fmt::print(stderr, "predicted {} of the peak\n", share);
+    fs::remove_all(folder_);  // this process ends without its destructor
+    return share > 0.95 && share < 1.05;
+  };
+  EXPECT_EXIT(std::exit(predicted_share() ? 0 : 1), testing::ExitedWithCode(0), "predicted");
 }
 
 TEST_F(TrainerTest, CheckpointsAreKeptPrunedAndLinked) {

@@ -93,7 +93,8 @@ std::string read_config_file(const std::string& path) {
     throw UsageError(fmt::format("{} is a folder without a config.cfg; name a config file or a run folder", path));
   std::ifstream file(path, std::ios::binary);
   if (!file)
-    throw UsageError(fmt::format("cannot read the config file {}: {}", path, std::generic_category().message(errno)));
+    throw UsageError(fmt::format("cannot read the config file {}: {}; name a config file or a run folder", path,
+                                 std::generic_category().message(errno)));
   std::string text(kLargestFile + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(file.gcount()));
