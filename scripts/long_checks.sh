@@ -12,6 +12,31 @@ tests_with_sanitizers() {
   note "under ASan and UBSan: $(grep 'tests passed' build/asan/tests.log)"
 }
 
+# The CUDA kernels on the CPU, with the race checker and under ASan.
+build_simt_checked() {
+  configure simt-races && build simt-races kernels_test race_test || return 1
+  configure simt-asan && build simt-asan kernels_test
+}
+
+simt_checked() {
+  local preset
+  for preset in simt-races simt-asan; do
+    ASAN_OPTIONS=detect_leaks=0 run_tests "$preset" -R '^(FlashAttention|Simt|Races|Stages|Norm|CrossEntropy|Embedding|Sum)' --timeout 600 || return 1
+    note "$preset: $(grep 'tests passed' "build/$preset/tests.log")"
+  done
+}
+
+# Deliberate faults in the attention kernels: each must be noticed.
+mutants() {
+  scripts/mutants || return 1
+  mkdir -p build/long
+  {
+    echo "faults in the attention kernels, all noticed:"
+    echo
+    cat build/mutants/table.md
+  } >build/long/mutants.md
+}
+
 # Every fuzz target for a minute, from its seeds; what crashes one is left in build/fuzz.
 fuzzing() {
   command -v clang++ >/dev/null || { echo "clang is not installed: skipped" && return 0; }
@@ -89,6 +114,7 @@ write_report() {
     echo '```'
     echo
     cat build/long_notes.txt
+    [ -f build/long/mutants.md ] && echo && cat build/long/mutants.md
   } >benchmarks/results/long_tests.md
   echo "Report: benchmarks/results/long_tests.md"
 }
