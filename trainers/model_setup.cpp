@@ -28,7 +28,8 @@ ParameterArena::Options arena_options(const Config& config, Device device) {
   return {.seed = static_cast<uint64_t>(config.seed),
           .dtype = accumulate_dtype(config.dtype),
           .device = device,
-          .mirror = is_16bit_float(config.dtype) ? std::optional(config.dtype) : std::nullopt};
+          .mirror = is_16bit_float(config.dtype) ? std::optional(config.dtype) : std::nullopt,
+          .master_weights = config.master_weights};
 }
 
 StepPolicy step_policy(const Config& config) {

@@ -45,8 +45,11 @@ Optimizer make_optimizer(const ParameterArena& arena, const Config& config) {
     const Sgd::Options rule{.momentum = config.momentum, .weight_decay = config.weight_decay};
     return {arena, rule, policy, initial};
   }
-  const AdamW::Options rule{
-      .beta1 = config.beta1, .beta2 = config.beta2, .epsilon = config.epsilon, .weight_decay = config.weight_decay};
+  const AdamW::Options rule{.beta1 = config.beta1,
+                            .beta2 = config.beta2,
+                            .epsilon = config.epsilon,
+                            .weight_decay = config.weight_decay,
+                            .seed = static_cast<uint64_t>(config.seed)};
   return {arena, rule, policy, initial};
 }
 

@@ -13,6 +13,14 @@ std::string layer_of(const std::string& parameter) {
 
 }  // namespace
 
+std::optional<std::string> layer_of(std::span<const Variable* const> inputs) {
+  std::optional<std::string> layer;
+  for (const Variable* input : inputs) {
+    if (input->parameter()) layer = layer_of(input->parameter()->name);
+  }
+  return layer;
+}
+
 std::string Finding::describe() const {
   return format_message(
       "the first value that is not finite appeared in {}, in op {} of layer {}: {} of {} elements of a tensor {}; the "
@@ -33,9 +41,7 @@ void Autopsy::look_at(Record& record, const char* phase, const char* op, const T
 Pass Autopsy::watch(const Pass& pass) {
   const auto on_forward = [record = record_](const char* op, std::span<const Variable* const> inputs,
                                              std::span<const Tensor> outputs) {
-    for (const Variable* input : inputs) {
-      if (input->parameter()) record->layer = layer_of(input->parameter()->name);
-    }
+    if (const auto layer = layer_of(inputs)) record->layer = *layer;
     for (const Tensor& output : outputs) look_at(*record, "forward", op, output);
   };
   if (pass.is_recording()) {

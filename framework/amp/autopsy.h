@@ -14,6 +14,9 @@
 
 namespace tessera {
 
+/// The layer whose parameters an op with these inputs uses, "blocks.3.attention.to_q"; none where it uses none.
+std::optional<std::string> layer_of(std::span<const Variable* const> inputs);
+
 /// The first tensor that went bad.
 struct Finding {
   std::string phase;          ///< "forward" or "backward"

@@ -14,6 +14,11 @@ GradientTarget parameter_target(ParameterState& parameter) {
 
 }  // namespace
 
+DType GradientSlot::dtype() const {
+  const bool kept = state_->parameter && state_->parameter->gradient.defined();
+  return kept ? state_->parameter->gradient.dtype() : state_->dtype;
+}
+
 GradientTarget GradientSlot::target() {
   if (state_->parameter) return parameter_target(*state_->parameter);
   Tensor& gradient = state_->gradient;
@@ -27,9 +32,9 @@ GradientTarget GradientSlot::target() {
 
 void GradientSlot::add(const Tensor& gradient) {
   if (!wanted()) return;
-  expect(gradient.shape() == state_->shape && gradient.dtype() == state_->dtype,
+  expect(gradient.shape() == state_->shape && gradient.dtype() == dtype(),
          "backward: the gradient of the output of {} must be {} {}, but a consumer returned {} {}", state_->producer,
-         state_->dtype, state_->shape, gradient.dtype(), gradient.shape());
+         dtype(), state_->shape, gradient.dtype(), gradient.shape());
   if (!state_->parameter && !state_->gradient.defined()) {
     state_->gradient = gradient;
     return;

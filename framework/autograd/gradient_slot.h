@@ -33,10 +33,13 @@ class GradientSlot {
   GradientSlot() = default;  ///< nobody wants this gradient
   explicit GradientSlot(SlotPtr state) : state_(std::move(state)) {}
 
+  /// Of the gradient: the value's, or for a parameter in an arena that of the arena's gradients.
+  DType dtype() const;
+
   /// False: computing this gradient would be wasted work.
   bool wanted() const { return state_ != nullptr; }
 
-  /// Contributes `gradient`, of the value's shape and dtype (a parameter's: of its master weights). The first
+  /// Contributes `gradient`, of the value's shape and of `dtype()`. The first
   /// contribution is kept by reference; memory that somebody else still sees is never added into.
   void add(const Tensor& gradient);
 

@@ -49,7 +49,8 @@ class Pass {
   /// An activation whose gradient can be read after backward().
   Variable leaf(Tensor value) const;
 
-  /// Sees every op's name, inputs and outputs as they are computed: for tracing and for finding a NaN.
+  /// Sees every op's name, inputs and outputs as they are computed: for tracing and for finding a NaN. What it writes
+  /// to an output is what the next op reads.
   using Observer =
       std::function<void(const char* op, std::span<const Variable* const> inputs, std::span<const Tensor> outputs)>;
   /// The same pass with an observer.

@@ -20,9 +20,9 @@ void check(const Variable& table, const Variable& ids, const EmbeddingOptions& o
          options.position_start, options.positions.dim(0));
 }
 
-void table_gradient(const Tensor& dy, const Tensor& ids, const Shape& shape, DType dtype, GradientSlot& slot) {
-  // The kernel sums in f32 or f64; a table kept in 16 bit gets the rounded sum.
-  const bool narrow = is_16bit_float(dtype);
+void table_gradient(const Tensor& dy, const Tensor& ids, const Shape& shape, GradientSlot& slot) {
+  // The kernel sums in f32 or f64; a gradient kept in 16 bit gets the rounded sum.
+  const bool narrow = is_16bit_float(slot.dtype());
   const GradientTarget target =
       narrow ? GradientTarget{Tensor::empty(shape, DType::f32, dy.device()), 0} : slot.target();
   launch(EmbeddingBackward{.dy = dy.rows().in<2>(),
@@ -30,7 +30,7 @@ void table_gradient(const Tensor& dy, const Tensor& ids, const Shape& shape, DTy
                            .dtable = target.tensor.out<2>(),
                            .beta = target.beta},
          exec_of(dy.device()));
-  if (narrow) slot.add(target.tensor.to(dtype));
+  if (narrow) slot.add(target.tensor.to(slot.dtype()));
 }
 
 // Rows [start, start + N) of the position table get the sum over the batch.
@@ -68,10 +68,10 @@ Variable embedding(const Variable& table, const Variable& ids, const EmbeddingOp
          id_list.view({-1}).slice(0, status.bad_row(), status.bad_row() + 1).item(), table.dim(0));
   }
 
-  auto backward = [id_list, shape = table.shape(), dtype = table.dtype(), start = options.position_start](
+  auto backward = [id_list, shape = table.shape(), start = options.position_start](
                       const Tensor& gradient, GradientSlot dtable, GradientSlot, GradientSlot dpositions) {
     const Tensor dy = gradient.to_contiguous();
-    if (dtable.wanted()) table_gradient(dy, id_list, shape, dtype, dtable);
+    if (dtable.wanted()) table_gradient(dy, id_list, shape, dtable);
     if (dpositions.wanted()) position_gradient(dy, start, dpositions);
   };
   return record("embedding", y, std::move(backward), table, ids, options.positions);

@@ -1,14 +1,15 @@
 #include "framework/optim/adamw.h"
 
 #include "kernels/adamw/adamw.h"
+#include "kernels/common/philox.h"
 
 namespace tessera {
 
 AdamW::AdamW(const ParameterArena& arena, const Options& options)
     : arena_(&arena),
       options_(options),
-      moment1_(Tensor::zeros({arena.size()}, arena.weights().dtype(), arena.weights().device())),
-      moment2_(Tensor::zeros({arena.size()}, arena.weights().dtype(), arena.weights().device())) {
+      moment1_(Tensor::zeros({arena.size()}, arena.gradients().dtype(), arena.gradients().device())),
+      moment2_(Tensor::zeros({arena.size()}, arena.gradients().dtype(), arena.gradients().device())) {
   expect(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
          "AdamW: the betas must lie in [0, 1), not {} and {}", options.beta1, options.beta2);
 }
@@ -30,7 +31,9 @@ void AdamW::update(int64_t begin, int64_t end, double weight_decay, const StepSt
                    .weight_decay = static_cast<float>(weight_decay),
                    .beta1 = static_cast<float>(options_.beta1),
                    .beta2 = static_cast<float>(options_.beta2),
-                   .epsilon = static_cast<float>(options_.epsilon)},
+                   .epsilon = static_cast<float>(options_.epsilon),
+                   .rounding_key = mix(options_.seed, hash_path("optimizer.stochastic_rounding")),
+                   .first = begin},
          exec_of(moment1_.device()));
 }
 

@@ -16,6 +16,7 @@ class AdamW {
     double beta2 = 0.999;
     double epsilon = 1e-8;
     double weight_decay = 0.01;  ///< on matrices only
+    uint64_t seed = 0;           ///< keys the stochastic rounding of an arena without master weights
   };
 
   /// The arena must outlive the optimizer.

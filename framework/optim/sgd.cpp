@@ -5,6 +5,8 @@
 namespace tessera {
 
 Sgd::Sgd(const ParameterArena& arena, const Options& options) : arena_(&arena), options_(options) {
+  expect(arena.weights().dtype() == arena.gradients().dtype(),
+         "Sgd: the arena keeps no master weights; keep them, or use AdamW, which rounds stochastically");
   if (options.momentum > 0) {
     velocity_ = Tensor::zeros({arena.size()}, arena.weights().dtype(), arena.weights().device());
   }

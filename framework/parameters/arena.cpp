@@ -16,10 +16,14 @@ Tensor part(const Tensor& buffer, const ParameterArena::Entry& entry) {
 ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Options& options) {
   expect(options.dtype == DType::f32 || options.dtype == DType::f64,
          "arena: master weights are float32 or float64, not {}; for 16-bit training set the mirror", options.dtype);
+  expect(options.master_weights || (options.mirror == DType::bf16 && options.dtype == DType::f32),
+         "arena: without master weights the mirror must be bfloat16 and the gradients float32");
+  const DType weight_dtype = options.master_weights ? options.dtype : DType::bf16;
+  const bool mirrored = options.mirror && options.master_weights;
   std::reverse(parameters.begin(), parameters.end());
   std::stable_partition(parameters.begin(), parameters.end(),
                         [](const ParameterPtr& parameter) { return parameter->shape.rank() >= 2; });
-  const int64_t alignment = kAlignmentBytes / size_of(options.dtype);
+  const int64_t alignment = kAlignmentBytes / size_of(weight_dtype);
   int64_t end = 0;
   for (const ParameterPtr& parameter : parameters) {
     expect(!parameter->in_arena, "arena: parameter '{}' already lies in an arena", parameter->name);
@@ -32,19 +36,19 @@ ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Optio
     end = (entries_.back().end + alignment - 1) / alignment * alignment;
     if (parameter->shape.rank() >= 2) matrices_end_ = end;
   }
-  weights_ = Tensor::zeros({end}, options.dtype, options.device);
+  weights_ = Tensor::zeros({end}, weight_dtype, options.device);
   gradients_ = Tensor::zeros({end}, options.dtype, options.device);
-  if (options.mirror) mirror_ = Tensor::zeros({end}, *options.mirror, options.device);
+  if (mirrored) mirror_ = Tensor::zeros({end}, *options.mirror, options.device);
   for (const Entry& entry : entries_) {
     ParameterState& parameter = *entry.parameter;
     parameter.in_arena = true;
     parameter.value = part(weights_, entry);
     parameter.gradient = part(gradients_, entry);
-    if (options.mirror) parameter.mirror = part(mirror_, entry);
+    if (mirrored) parameter.mirror = part(mirror_, entry);
     draw_initial_values(parameter, options.seed);
   }
   for (const ParameterPtr& parameter : frozen_) {
-    parameter->value = Tensor::empty(parameter->shape, options.dtype, options.device);
+    parameter->value = Tensor::empty(parameter->shape, weight_dtype, options.device);
     draw_initial_values(*parameter, options.seed);
   }
   refresh_mirror();

@@ -18,6 +18,8 @@ class ParameterArena {
     DType dtype = DType::f32;  ///< of weights and gradients; f64 for a double-precision model
     Device device = {};
     std::optional<DType> mirror = {};  ///< keep a 16-bit copy of the weights for the layers to use
+    /// false: the mirror, which must be bf16, is all there is; AdamW rounds it stochastically. Gradients keep `dtype`.
+    bool master_weights = true;
   };
 
   /// One parameter's place: elements [begin, end) of the buffers.
@@ -36,7 +38,7 @@ class ParameterArena {
 
   const Tensor& weights() const { return weights_; }
   const Tensor& gradients() const { return gradients_; }
-  /// The 16-bit copy; undefined where none is kept.
+  /// The 16-bit copy; undefined where none is kept, also where the weights themselves are 16-bit.
   const Tensor& mirror() const { return mirror_; }
   /// Elements [0, matrices_end) are matrices, which weight decay applies to; the rest are vectors.
   int64_t matrices_end() const { return matrices_end_; }

@@ -7,6 +7,8 @@
 //     w ← w − lr/(1 − beta1_power)·m / (√(v/(1 − beta2_power)) + epsilon)
 //     mirror = w, rounded
 //
+// A bf16 weight has no master: w is computed in f32 and rounded stochastically (kernels/common/stochastic_rounding.h).
+//
 // lr, gradient_factor, the beta powers (beta^applied, this step included) and `apply` come from *state. With apply = 0
 // nothing is written: weights and moments keep their bits, and the mirror stays that of the weights.
 #pragma once
@@ -17,7 +19,8 @@
 
 namespace tessera {
 
-/// All views are contiguous; weight, moments and gradient share one dtype, f32 or f64.
+/// All views are contiguous; weight, moments and gradient share one dtype, f32 or f64; or the weight is bf16 and the
+/// others are f32.
 struct AdamWStep {
   Out<1> weight;           ///< [N]
   Out<1> moment1;          ///< [N], mean of the gradients
@@ -29,6 +32,8 @@ struct AdamWStep {
   double beta1;
   double beta2;
   double epsilon;
+  uint64_t rounding_key = 0;  ///< of the random bits that a bf16 weight is rounded with
+  int64_t first = 0;          ///< the index of element 0 among all weights, a multiple of kRoundingBlock
 
   void operator()(Cpu) const;
   void operator()(Cuda) const;

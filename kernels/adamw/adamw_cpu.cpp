@@ -4,6 +4,7 @@
 #include "kernels/adamw/adamw.h"
 #include "kernels/common/parallel.h"
 #include "kernels/common/rows.h"
+#include "kernels/common/stochastic_rounding.h"
 
 namespace tessera {
 namespace {
@@ -38,6 +39,14 @@ void update(const Factors<T>& f, int64_t n, const T* __restrict gradient, T* __r
   }
 }
 
+// The `n` weights from `begin` on, whose new values `store_run` will narrow without rounding again.
+void round_run(const AdamWStep& op, float* weights, int64_t begin, int64_t n) {
+  for (int64_t i = 0; i < n; i += kRoundingBlock) {
+    round_block(weights + i, static_cast<int>(std::min<int64_t>(kRoundingBlock, n - i)), op.rounding_key,
+                (op.first + begin + i) / kRoundingBlock, op.state->iteration);
+  }
+}
+
 }  // namespace
 
 void AdamWStep::operator()(Cpu) const {
@@ -46,15 +55,21 @@ void AdamWStep::operator()(Cpu) const {
       [&]<class T>() {
         const Factors<T> factors(*this, *state);
         parallel_chunks(weight.shape[0], kElementGrain, [&](int64_t begin, int64_t end) {
+          T buffer[kRun];
           for (int64_t i = begin; i < end; i += kRun) {
             const int64_t n = std::min(kRun, end - i);
-            T* weights = weight.as<T>() + i;
+            T* weights = target_run(weight, i, buffer);
+            if (weights == buffer) load_run(read_only(weight), i, n, buffer);
             update(factors, n, gradient.as<T>() + i, weights, moment1.as<T>() + i, moment2.as<T>() + i);
+            if constexpr (std::is_same_v<T, float>) {
+              if (weights == buffer) round_run(*this, weights, i, n);
+            }
+            store_run(weights, weight, i, n);
             if (mirror) convert_out(weights, n, address_of(mirror.data, mirror.dtype, i), mirror.dtype, 1);
           }
         });
       },
-      weight.dtype);
+      gradient.dtype);
 }
 
 }  // namespace tessera

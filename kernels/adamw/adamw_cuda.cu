@@ -1,5 +1,6 @@
 #include "kernels/adamw/adamw.h"
 #include "kernels/common/cuda/elements.cuh"
+#include "kernels/common/stochastic_rounding.h"
 
 namespace tessera {
 namespace {
@@ -8,7 +9,10 @@ struct AdamWArguments {
   Elements<1> weight, moment1, moment2, gradient, mirror;
   const StepState* state;
   double weight_decay, beta1, beta2, epsilon;
+  uint64_t rounding_key;
+  int64_t first;
 };
+static_assert(kVector == kRoundingBlock);
 
 template <class T>
 __global__ void adamw_kernel(const __grid_constant__ AdamWArguments op) {
@@ -34,6 +38,9 @@ __global__ void adamw_kernel(const __grid_constant__ AdamWArguments op) {
     v[k] = beta2 * v[k] + rest2 * g * g;
     w[k] = keep * w[k] - step * m[k] / (root * sqrt(v[k]) + static_cast<T>(op.epsilon));
   }
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (op.weight.dtype == DType::bf16) round_block(w, n, op.rounding_key, (op.first + i) / kVector, state.iteration);
+  }
   store_run(op.weight, i, n, w);
   store_run(op.moment1, i, n, m);
   store_run(op.moment2, i, n, v);
@@ -43,13 +50,13 @@ __global__ void adamw_kernel(const __grid_constant__ AdamWArguments op) {
 }  // namespace
 
 void AdamWStep::operator()(Cuda cuda) const {
-  const AdamWArguments arguments{weight, moment1,      moment2, gradient, mirror,
-                                 state,  weight_decay, beta1,   beta2,    epsilon};
+  const AdamWArguments arguments{weight,       moment1, moment2, gradient, mirror,       state,
+                                 weight_decay, beta1,   beta2,   epsilon,  rounding_key, first};
   select_compute(
       [&]<class T>() {
         launch_grid("adamw", adamw_kernel<T>, cuda, {.x = pieces_of(weight.shape[0], 256 * kVector)}, arguments);
       },
-      weight.dtype);
+      gradient.dtype);
 }
 
 }  // namespace tessera

@@ -191,6 +191,31 @@ TEST_F(TrainerTest, WhatNoLossScaleCuresIsSaidToBeSo) {
   EXPECT_EQ(report.scale, 1);
 }
 
+TEST_F(TrainerTest, BFloat16WeightsWithoutMastersLearnAndResume) {
+  Config settings = config();
+  settings.dtype = DType::bf16;
+  settings.max_iters = 100;
+  Trainer with_masters(settings);
+  const std::vector<double> expected = losses(with_masters, 100);
+  settings.master_weights = false;
+  Trainer straight(settings);
+  EXPECT_EQ(straight.arena().weights().dtype(), DType::bf16);
+  EXPECT_FALSE(straight.arena().mirror().defined());
+  const std::vector<double> first = losses(straight, 50);
+  EXPECT_NEAR(first[0], expected[0], 0.02);
+  const CheckpointStore store(folder_ / "run", 0);
+  straight.save(store);
+  const std::vector<double> rest = losses(straight, 50);
+  EXPECT_NEAR(rest.back(), expected.back(), 0.1);
+  Trainer resumed(settings);
+  EXPECT_THAT(resumed.load(*store.latest()), IsEmpty());
+  EXPECT_EQ(losses(resumed, 50), rest);
+  settings.master_weights = true;
+  Trainer widened(settings);
+  widened.load(*store.latest());
+  EXPECT_NEAR(losses(widened, 1)[0], rest[0], 0.02);
+}
+
 TEST_F(TrainerTest, ACheckpointOfAnotherArchitectureIsRefusedBeforeAnythingChanges) {
   const CheckpointStore store(folder_ / "run", 0);
   Trainer small(config());

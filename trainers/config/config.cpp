@@ -50,6 +50,10 @@ void validate_precision(const Config& config) {
   require(config.dtype != DType::f64 || !config.device.starts_with("cuda"),
           "dtype = float64 computes on the CPU only, but device = {}; set device = cpu or another dtype",
           config.device);
+  require(
+      config.master_weights || (config.dtype == DType::bf16 && config.optimizer == Config::Optimizer::adamw),
+      "master_weights = False rounds bfloat16 weights stochastically in AdamW; set dtype = bfloat16 and optimizer = "
+      "adamw, or keep the master weights");
   require(config.min_scale <= config.init_scale && config.init_scale <= config.max_scale,
           "init_scale = {} lies outside of min_scale = {} to max_scale = {}; choose it between them", config.init_scale,
           config.min_scale, config.max_scale);

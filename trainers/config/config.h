@@ -61,6 +61,7 @@ struct Config {
   int64_t threads = 0;
   DType dtype = DType::f32;
   ResidualDtype residual_dtype = ResidualDtype::float32;
+  bool master_weights = true;
   std::string loss_scale = "dynamic";
   double init_scale = 65536;
   double growth_factor = 2;

@@ -155,6 +155,8 @@ OptionSection machine_options() {
               "residual_dtype", &C::residual_dtype,
               {{"float32", C::ResidualDtype::float32}, {"compute", C::ResidualDtype::compute}},
               "what the stream between blocks is kept in; compute: as dtype (float16 always keeps float32)"),
+          flag("master_weights", &C::master_weights,
+               "keep float32 weights beside the 16-bit ones; False: bfloat16 alone, rounded stochastically"),
           text("loss_scale", &C::loss_scale, "dynamic, off or a number above 0", is_loss_scale,
                "factor on the loss that keeps float16 gradients from vanishing; dynamic: found while training, in "
                "float16 only")

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/common/stochastic_rounding.h"
 #include "tests/kernels/array.h"
 
 namespace tessera {
@@ -86,6 +87,91 @@ TEST(AdamW, RefreshesTheMirrorFromTheNewWeights) {
       EXPECT_TRUE(model.mirror.bytes() == rounded.bytes()) << to_string(mirror);
     }
   }
+}
+
+TEST(StochasticRounding, TakesANeighbourWithTheRightProbability) {
+  const float spacing = 0x1p-7f;  // of bfloat16 between 1 and 2
+  for (const float sign : {1.0f, -1.0f}) {
+    const float value = sign * (1 + 0.3125f * spacing);
+    int64_t up = 0;
+    for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+      const float rounded = round_stochastically(value, bits);
+      EXPECT_TRUE(rounded == sign || rounded == sign * (1 + spacing));
+      up += rounded != sign;
+    }
+    EXPECT_EQ(up, static_cast<int64_t>(0.3125 * 0x10000));
+  }
+  EXPECT_EQ(round_stochastically(1.5f, 0xffff), 1.5f);
+  EXPECT_EQ(round_stochastically(INFINITY, 0xffff), INFINITY);
+  EXPECT_TRUE(std::isnan(round_stochastically(NAN, 0xffff)));
+}
+
+// Each step moves a weight of 1 by 1/50 of what bfloat16 can represent there. Rounded to nearest it would never move.
+TEST(AdamW, SmallUpdatesOfBFloat16WeightsArriveInTheMean) {
+  const int64_t n = 40001;
+  const double rate = 0x1p-8 / 50;  // below 1 the spacing is 2^-8
+  Array weight = Array::of(DType::bf16, {n}, std::vector<double>(n, 1.0));
+  Array moment1(DType::f32, {n}), moment2(DType::f32, {n});
+  const Array gradient = Array::of(DType::f32, {n}, std::vector<double>(n, 1.0));
+  StepState state;
+  for (int64_t step = 1; step <= 20; ++step) {
+    state.iteration = step;
+    state.learning_rate = rate;
+    state.beta1_power = std::pow(kBeta1, step);
+    state.beta2_power = std::pow(kBeta2, step);
+    run_on_test_device(AdamWStep{.weight = weight.out<1>(),
+                                 .moment1 = moment1.out<1>(),
+                                 .moment2 = moment2.out<1>(),
+                                 .gradient = gradient.in<1>(),
+                                 .mirror = {},
+                                 .state = &state,
+                                 .weight_decay = 0,
+                                 .beta1 = kBeta1,
+                                 .beta2 = kBeta2,
+                                 .epsilon = kEpsilon,
+                                 .rounding_key = 7});
+  }
+  double sum = 0;
+  for (const double value : weight.values()) sum += value;
+  // A weight takes 20 steps of mean 2^-8/50 and variance (2^-8)²·(1/50)(49/50).
+  const double deviation = 0x1p-8 * std::sqrt(20 * 0.02 * 0.98 / static_cast<double>(n));
+  EXPECT_NEAR(sum / static_cast<double>(n), 1 - 20 * rate, 4 * deviation);
+}
+
+// The random bits belong to (key, element, iteration): ranges and devices do not matter.
+TEST(AdamW, StochasticRoundingDependsOnTheElementAlone) {
+  const int64_t n = 4096, half = 2048;
+  const Array gradient = Array::random(DType::f32, {n}, 3);
+  const auto step = [&](Array& weight, int64_t begin, int64_t count, int64_t iteration) {
+    Array moment1(DType::f32, {n}), moment2(DType::f32, {n});
+    StepState state{.iteration = iteration, .learning_rate = 1e-3, .beta1_power = kBeta1, .beta2_power = kBeta2};
+    const auto part = [&](auto view) {
+      view.data =
+          static_cast<std::byte*>(const_cast<void*>(static_cast<const void*>(view.data))) + begin * size_of(view.dtype);
+      view.shape[0] = count;
+      return view;
+    };
+    run_on_test_device(AdamWStep{.weight = part(weight.out<1>()),
+                                 .moment1 = part(moment1.out<1>()),
+                                 .moment2 = part(moment2.out<1>()),
+                                 .gradient = part(gradient.in<1>()),
+                                 .mirror = {},
+                                 .state = &state,
+                                 .weight_decay = 0,
+                                 .beta1 = kBeta1,
+                                 .beta2 = kBeta2,
+                                 .epsilon = kEpsilon,
+                                 .rounding_key = 7,
+                                 .first = begin});
+  };
+  const Array start = Array::random(DType::bf16, {n}, 1);
+  Array whole = start, parts = start, later = start;
+  step(whole, 0, n, 1);
+  step(parts, 0, half, 1);
+  step(parts, half, half, 1);
+  step(later, 0, n, 2);
+  EXPECT_TRUE(whole.bytes() == parts.bytes());
+  EXPECT_FALSE(whole.bytes() == later.bytes());
 }
 
 TEST(AdamW, ASkippedStepTouchesNothing) {
