@@ -69,6 +69,7 @@
 #include "trainers/autopsy_bundle.h"
 #include "trainers/command_line.h"
 #include "trainers/commands.h"
+#include "trainers/compare.h"
 #include "trainers/config/config.h"
 #include "trainers/config/config_text.h"
 #include "trainers/config/describe.h"

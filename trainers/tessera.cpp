@@ -5,6 +5,7 @@
 #include "trainers/autopsy_bundle.h"
 #include "trainers/command_line.h"
 #include "trainers/commands.h"
+#include "trainers/compare.h"
 
 namespace {
 
@@ -14,6 +15,8 @@ constexpr tessera::Command kCommands[] = {
      tessera::run_check},
     {"verify-resume", "CONFIG [--key=value ...]", "compare N + N resumed iterations with 2N, bit for bit",
      tessera::run_verify_resume},
+    {"compare", "CONFIG --a.key=value --b.key=value ...",
+     "compare two precisions or devices layer by layer over a few steps", tessera::run_compare},
     {"sample", "RUN [--key=value ...]", "continue a prompt with the model of a run folder", tessera::run_sample},
     {"replay", "BUNDLE", "run a non-finite step again and name what went wrong first", tessera::run_replay},
     {"eval", "RUN [--key=value ...]", "print the losses of the model of a run folder", tessera::run_eval},
