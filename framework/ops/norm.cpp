@@ -14,11 +14,12 @@ enum class Kind { layer, rms };
 struct Norm {
   Kind kind;
   double epsilon;
-  Tensor x;  // what is normalised
+  Tensor x;  // what is normalised, or where `normalized` is set the result of that, before weight and bias
   Tensor weight;
   Tensor bias;
   Tensor mean;
   Tensor rstd;
+  bool normalized = false;
 };
 
 void check(const char* op, const Variable& x, const Variable& weight, const Variable& bias) {
@@ -73,7 +74,8 @@ void backward(const Norm& norm, const Tensor& dy, const Tensor& dsum, const Tens
                              .dweight = dweight.tensor.out<1>(),
                              .dweight_beta = dweight.beta,
                              .dbias = dbias.tensor.out<1>(),
-                             .dbias_beta = dbias.beta},
+                             .dbias_beta = dbias.beta,
+                             .normalized = norm.normalized},
            exec);
   } else {
     launch(RmsNormBackward{.x = norm.x.in<2>(),
@@ -83,7 +85,8 @@ void backward(const Norm& norm, const Tensor& dy, const Tensor& dsum, const Tens
                            .dsum = dsum.in<2>(),
                            .dx = dx.out<2>(),
                            .dweight = dweight.tensor.out<1>(),
-                           .dweight_beta = dweight.beta},
+                           .dweight_beta = dweight.beta,
+                           .normalized = norm.normalized},
            exec);
   }
 }
@@ -91,8 +94,8 @@ void backward(const Norm& norm, const Tensor& dy, const Tensor& dsum, const Tens
 Tensor normalized_again(const Norm& norm, const Shape& shape, DType dtype) {
   Tensor y = Tensor::empty(shape, dtype, norm.x.device());
   launch(Normalize{.x = norm.x.in<2>(),
-                   .mean = norm.mean.in<1>(),
-                   .rstd = norm.rstd.in<1>(),
+                   .mean = norm.normalized ? In<1>{} : norm.mean.in<1>(),
+                   .rstd = norm.normalized ? In<1>{} : norm.rstd.in<1>(),
                    .weight = norm.weight.in<1>(),
                    .bias = norm.bias.in<1>(),
                    .y = y.rows().out<2>()},
@@ -112,13 +115,30 @@ Norm make_norm(Kind kind, const Tensor& rows, const Variable& weight, const Vari
           .rstd = Tensor::empty(per_row, statistics, rows.device())};
 }
 
+// Backward could do with the wide x; this keeps what is normalised instead, which is half as large and, unlike x
+// itself, never too large for float16. The result is computed from the rounded numbers, so that it can be recomputed.
+Tensor normalize_into_16bit(Norm& norm, const Shape& shape, DType dtype) {
+  const Tensor kept = Tensor::empty(norm.x.shape(), dtype, norm.x.device());
+  Norm bare = norm;
+  bare.weight = bare.bias = Tensor();
+  forward(bare, norm.x, {}, {}, kept);
+  norm.x = kept;
+  norm.mean = Tensor();
+  norm.normalized = true;
+  return normalized_again(norm, shape, dtype);
+}
+
 Variable plain(const char* op, Kind kind, const Variable& x, const Variable& weight, const Variable& bias,
                const NormOptions& options) {
   check(op, x, weight, bias);
   const DType dtype = options.dtype.value_or(x.dtype());
-  const Norm norm = make_norm(kind, x.value().rows(), weight, bias, options.epsilon);
-  const Tensor y = Tensor::empty(x.shape(), dtype, x.device());
-  forward(norm, norm.x, {}, {}, y.rows());
+  Norm norm = make_norm(kind, x.value().rows(), weight, bias, options.epsilon);
+  Tensor y = Tensor::empty(x.shape(), dtype, x.device());
+  if (is_16bit_float(dtype) && !is_16bit_float(x.dtype())) {
+    y = normalize_into_16bit(norm, x.shape(), dtype);
+  } else {
+    forward(norm, norm.x, {}, {}, y.rows());
+  }
 
   // A gradient that already waits at x is added in the same pass.
   auto run = [norm](const Tensor& dy, GradientSlot dx, GradientSlot dweight, GradientSlot dbias) {

@@ -40,7 +40,7 @@ struct LayerNormForward {
 struct LayerNormBackward {
   In<2> x;             ///< [R, C], what was normalised: the `sum` of the forward, or its x when there was no residual
   In<1> weight;        ///< [C], or absent: 1
-  In<1> mean;          ///< [R]
+  In<1> mean;          ///< [R], or absent: 0
   In<1> rstd;          ///< [R]
   In<2> dy;            ///< [R, C]
   In<2> dsum;          ///< [R, C], or absent: the gradient that reaches s from elsewhere
@@ -49,6 +49,7 @@ struct LayerNormBackward {
   float dweight_beta;  ///< dweight = dweight_beta · dweight + Σ; 0 writes without reading
   Out<1> dbias;        ///< [C], or absent: not wanted
   float dbias_beta;    ///< likewise
+  bool normalized = false;  ///< x holds ŝ itself; mean is absent then
 
   void operator()(Cpu) const;
   void operator()(Cuda) const;

@@ -19,13 +19,13 @@ struct Means {
   T g, g_s;
 };
 
-// One pass over a row: ⟨g⟩, ⟨g · ŝ⟩ and this row's share of the parameter gradients.
+// One pass over a row, ŝ = (s − mean)·factor: ⟨g⟩, ⟨g · ŝ⟩ and this row's share of the parameter gradients.
 template <class T>
-Means<T> reduce_row(const T* s, const T* dy, T mean, T rstd, const T* weight, int64_t n, T* dweight, T* dbias) {
+Means<T> reduce_row(const T* s, const T* dy, T mean, T factor, const T* weight, int64_t n, T* dweight, T* dbias) {
   T sum_g = 0, sum_g_s = 0;
 #pragma omp simd reduction(+ : sum_g, sum_g_s)
   for (int64_t c = 0; c < n; ++c) {
-    const T normalized = (s[c] - mean) * rstd;
+    const T normalized = (s[c] - mean) * factor;
     const T g = dy[c] * weight[c];
     sum_g += g;
     sum_g_s += g * normalized;
@@ -46,12 +46,13 @@ void backward_rows(const NormBackward& norm, Centering centering, const T* weigh
     const T* dsum = norm.dsum ? load_run(norm.dsum, r * norm.dsum.strides[0], n, buffer.get() + 2 * n) : zeros;
     const T mean = norm.mean ? norm.mean.as<T>()[r * norm.mean.strides[0]] : T{0};
     const T rstd = norm.rstd.as<T>()[r * norm.rstd.strides[0]];
-    const Means<T> means = reduce_row(s, dy, mean, rstd, weight, n, dweight, dbias);
+    const T factor = norm.normalized ? T{1} : rstd;
+    const Means<T> means = reduce_row(s, dy, mean, factor, weight, n, dweight, dbias);
     const T mean_g = centering == Centering::mean ? means.g : T{0};
     T* dx = target_run(norm.dx, r * norm.dx.strides[0], buffer.get() + 3 * n);
 #pragma omp simd
     for (int64_t c = 0; c < n; ++c) {
-      const T normalized = (s[c] - mean) * rstd;
+      const T normalized = (s[c] - mean) * factor;
       dx[c] = rstd * (dy[c] * weight[c] - mean_g - normalized * means.g_s) + dsum[c];
     }
     store_run(dx, norm.dx, r * norm.dx.strides[0], n);
@@ -103,7 +104,8 @@ void LayerNormBackward::operator()(Cpu) const {
                           .dweight = dweight,
                           .dweight_beta = dweight_beta,
                           .dbias = dbias,
-                          .dbias_beta = dbias_beta};
+                          .dbias_beta = dbias_beta,
+                          .normalized = normalized};
   norm.run(Centering::mean);
 }
 
@@ -118,7 +120,8 @@ void RmsNormBackward::operator()(Cpu) const {
                           .dweight = dweight,
                           .dweight_beta = dweight_beta,
                           .dbias = {},
-                          .dbias_beta = 0};
+                          .dbias_beta = 0,
+                          .normalized = normalized};
   norm.run(Centering::none);
 }
 

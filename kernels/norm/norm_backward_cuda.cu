@@ -13,6 +13,7 @@ struct BackwardArguments {
   Elements<1> weight, mean, rstd;
   Elements<2> dy, dsum, dx;
   bool centered;
+  bool normalized;
 };
 
 template <class T>
@@ -21,6 +22,7 @@ __global__ void dx_kernel(const __grid_constant__ BackwardArguments norm) {
   if (row >= norm.x.shape[0]) return;
   const T mean = norm.mean ? norm.mean.as<T>()[row * norm.mean.strides[0]] : T(0);
   const T rstd = norm.rstd.as<T>()[row * norm.rstd.strides[0]];
+  const T factor = norm.normalized ? T(1) : rstd;  // ŝ = (x − mean)·factor
   T g_sum = 0, gs_sum = 0;
   for (int64_t c = lane_index() * kVector; c < width; c += kWarpStep) {
     const int n = run_length(width - c);
@@ -30,7 +32,7 @@ __global__ void dx_kernel(const __grid_constant__ BackwardArguments norm) {
     load_run(norm.dy, row * norm.dy.strides[0] + c, n, g);
     for (int k = 0; k < n; ++k) {
       g_sum += g[k] * w[k];
-      gs_sum += g[k] * w[k] * ((x[k] - mean) * rstd);
+      gs_sum += g[k] * w[k] * ((x[k] - mean) * factor);
     }
   }
   g_sum = norm.centered ? warp_reduce(g_sum, Plus{}) / static_cast<T>(width) : T(0);
@@ -44,7 +46,7 @@ __global__ void dx_kernel(const __grid_constant__ BackwardArguments norm) {
     if (norm.dsum) load_run(norm.dsum, row * norm.dsum.strides[0] + c, n, other);
 #pragma unroll
     for (int k = 0; k < kVector; ++k) {
-      x[k] = rstd * (g[k] * w[k] - g_sum - (x[k] - mean) * rstd * gs_sum) + other[k];
+      x[k] = rstd * (g[k] * w[k] - g_sum - (x[k] - mean) * factor * gs_sum) + other[k];
     }
     store_run(norm.dx, row * norm.dx.strides[0] + c, n, x);
   }
@@ -60,10 +62,10 @@ __global__ void column_kernel(const __grid_constant__ BackwardArguments norm, T*
   T dweight = 0, dbias = 0;
   for (int64_t row = chunk * kChunkRows; row < end; ++row) {
     const T mean = norm.mean ? norm.mean.as<T>()[row * norm.mean.strides[0]] : T(0);
-    const T rstd = norm.rstd.as<T>()[row * norm.rstd.strides[0]];
+    const T factor = norm.normalized ? T(1) : norm.rstd.as<T>()[row * norm.rstd.strides[0]];
     const T x = load_one<T>(norm.x, row * norm.x.strides[0] + c),
             g = load_one<T>(norm.dy, row * norm.dy.strides[0] + c);
-    dweight += g * ((x - mean) * rstd);
+    dweight += g * ((x - mean) * factor);
     dbias += g;
   }
   weight_partial[chunk * width + c] = dweight;
@@ -114,11 +116,13 @@ void run(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, const 
 }  // namespace
 
 void LayerNormBackward::operator()(Cuda cuda) const {
-  run(cuda, {x, weight, mean, rstd, dy, dsum, dx, true}, {dweight, dweight_beta}, {dbias, dbias_beta}, x.dtype);
+  run(cuda, {x, weight, mean, rstd, dy, dsum, dx, true, normalized}, {dweight, dweight_beta}, {dbias, dbias_beta},
+      x.dtype);
 }
 
 void RmsNormBackward::operator()(Cuda cuda) const {
-  run(cuda, {x, weight, In<1>{}, rstd, dy, dsum, dx, false}, {dweight, dweight_beta}, {Out<1>{}, 0}, x.dtype);
+  run(cuda, {x, weight, In<1>{}, rstd, dy, dsum, dx, false, normalized}, {dweight, dweight_beta}, {Out<1>{}, 0},
+      x.dtype);
 }
 
 }  // namespace tessera

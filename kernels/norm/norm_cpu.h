@@ -31,6 +31,7 @@ struct NormBackward {
   float dweight_beta;
   Out<1> dbias;
   float dbias_beta;
+  bool normalized;
 
   void run(Centering centering) const;
 };

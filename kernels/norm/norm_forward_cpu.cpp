@@ -99,7 +99,7 @@ void normalize(const Normalize& norm) {
     for (int64_t r = begin; r < end; ++r) {
       const T* s = load_run(norm.x, r * norm.x.strides[0], n, buffer.get());
       const T mean = norm.mean ? norm.mean.as<T>()[r * norm.mean.strides[0]] : T{0};
-      const T rstd = norm.rstd.as<T>()[r * norm.rstd.strides[0]];
+      const T rstd = norm.rstd ? norm.rstd.as<T>()[r * norm.rstd.strides[0]] : T{1};
       T* y = target_run(norm.y, r * norm.y.strides[0], buffer.get() + n);
       normalize_row(s, mean, rstd, weight.data(), bias.data(), n, y);
       store_run(y, norm.y, r * norm.y.strides[0], n);

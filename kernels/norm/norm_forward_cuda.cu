@@ -79,7 +79,7 @@ __global__ void normalize_kernel(Elements<2> x, Elements<1> mean, Elements<1> rs
   const int64_t row = warp_row();
   if (row >= x.shape[0]) return;
   const T m = mean ? mean.as<T>()[row * mean.strides[0]] : T(0);
-  normalize_row(x, row, m, rstd.as<T>()[row * rstd.strides[0]], weight, bias, y);
+  normalize_row(x, row, m, rstd ? rstd.as<T>()[row * rstd.strides[0]] : T(1), weight, bias, y);
 }
 
 void run(const char* name, Cuda cuda, const NormArguments& norm, DType dtype) {

@@ -14,7 +14,7 @@ namespace tessera {
 struct Normalize {
   In<2> x;       ///< [R, C], what was normalised
   In<1> mean;    ///< [R], or absent: 0 (RMS norm)
-  In<1> rstd;    ///< [R]
+  In<1> rstd;    ///< [R], or absent: 1
   In<1> weight;  ///< [C], or absent: 1
   In<1> bias;    ///< [C], or absent: 0
   Out<2> y;      ///< [R, C]

@@ -43,6 +43,7 @@ struct RmsNormBackward {
   Out<2> dx;           ///< [R, C]; may be the memory of dsum or dy where dtype and strides agree
   Out<1> dweight;      ///< [C], or absent: not wanted
   float dweight_beta;  ///< dweight = dweight_beta · dweight + Σ; 0 writes without reading
+  bool normalized = false;  ///< x holds ŝ itself
 
   void operator()(Cpu) const;
   void operator()(Cuda) const;

@@ -117,41 +117,49 @@ TEST_P(Norm, Backward) {
   const Reference ref =
       reference(centered(), x.values(), weight.values(), std::vector<double>(n), dy.values(), rows, n);
   const Array mean = Array::of(statistics(), {rows}, ref.mean), rstd = Array::of(statistics(), {rows}, ref.rstd);
-  Array dx(statistics(), {rows, n}, padding), dweight = Array::random(statistics(), {n}, 7);
-  Array dbias = Array::random(statistics(), {n}, 8);
-  const std::vector<double> before = dweight.values();
-  if (centered()) {
-    run_on_test_device(LayerNormBackward{.x = x.in<2>(),
+  // The same from the rows as they are, and from the rows already normalised.
+  Array ready(statistics(), {rows, n}, padding);
+  for (int64_t i = 0; i < rows * n; ++i) ready.set(i, (x[i] - (centered() ? mean[i / n] : 0)) * rstd[i / n]);
+  for (const bool normalized : {false, true}) {
+    const Array& from = normalized ? ready : x;
+    Array dx(statistics(), {rows, n}, padding), dweight = Array::random(statistics(), {n}, 7);
+    Array dbias = Array::random(statistics(), {n}, 8);
+    const std::vector<double> before = dweight.values();
+    if (centered()) {
+      run_on_test_device(LayerNormBackward{.x = from.in<2>(),
+                                           .weight = weight.in<1>(),
+                                           .mean = normalized ? In<1>{} : mean.in<1>(),
+                                           .rstd = rstd.in<1>(),
+                                           .dy = dy.in<2>(),
+                                           .dsum = dsum.in<2>(),
+                                           .dx = dx.out<2>(),
+                                           .dweight = dweight.out<1>(),
+                                           .dweight_beta = 1,
+                                           .dbias = dbias.out<1>(),
+                                           .dbias_beta = 0,
+                                           .normalized = normalized});
+    } else {
+      run_on_test_device(RmsNormBackward{.x = from.in<2>(),
                                          .weight = weight.in<1>(),
-                                         .mean = mean.in<1>(),
                                          .rstd = rstd.in<1>(),
                                          .dy = dy.in<2>(),
                                          .dsum = dsum.in<2>(),
                                          .dx = dx.out<2>(),
                                          .dweight = dweight.out<1>(),
                                          .dweight_beta = 1,
-                                         .dbias = dbias.out<1>(),
-                                         .dbias_beta = 0});
-  } else {
-    run_on_test_device(RmsNormBackward{.x = x.in<2>(),
-                                       .weight = weight.in<1>(),
-                                       .rstd = rstd.in<1>(),
-                                       .dy = dy.in<2>(),
-                                       .dsum = dsum.in<2>(),
-                                       .dx = dx.out<2>(),
-                                       .dweight = dweight.out<1>(),
-                                       .dweight_beta = 1});
+                                         .normalized = normalized});
+    }
+    std::vector<double> dx_expected = ref.dx, dweight_expected = ref.dweight;
+    for (int64_t i = 0; i < rows * n; ++i) dx_expected[i] += dsum[i];
+    for (int64_t c = 0; c < n; ++c) dweight_expected[c] += before[c];
+    const double unit = rounding_unit(statistics());
+    // A row of one element has no variance: its gradient is a difference of numbers that are 1/√ε larger.
+    const double gain = *std::max_element(ref.rstd.begin(), ref.rstd.end());
+    expect_close(dx, dx_expected, 8 * unit, 20 * gain * unit);
+    // Sums over rows, in another order than the reference's.
+    expect_close(dweight, dweight_expected, 8 * unit, 16 * gain * std::sqrt(rows) * unit + 40 * unit);
+    if (centered()) expect_close(dbias, ref.dbias, 8 * unit, 16 * std::sqrt(rows) * unit);
   }
-  std::vector<double> dx_expected = ref.dx, dweight_expected = ref.dweight;
-  for (int64_t i = 0; i < rows * n; ++i) dx_expected[i] += dsum[i];
-  for (int64_t c = 0; c < n; ++c) dweight_expected[c] += before[c];
-  const double unit = rounding_unit(statistics());
-  // A row of one element has no variance: its gradient is a difference of numbers that are 1/√ε larger.
-  const double gain = *std::max_element(ref.rstd.begin(), ref.rstd.end());
-  expect_close(dx, dx_expected, 8 * unit, 20 * gain * unit);
-  // Sums over rows, in another order than the reference's.
-  expect_close(dweight, dweight_expected, 8 * unit, 16 * gain * std::sqrt(rows) * unit + 40 * unit);
-  if (centered()) expect_close(dbias, ref.dbias, 8 * unit, 16 * std::sqrt(rows) * unit);
 }
 
 std::string name_of_case(const testing::TestParamInfo<std::tuple<bool, Case>>& info) {
