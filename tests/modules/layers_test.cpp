@@ -219,6 +219,29 @@ TEST(Modules, InitialValuesDependOnSeedAndNameAlone) {
   EXPECT_NE(weights(1), doubles(loose.attention.to_out.weight.value()));
 }
 
+// docs/mixed_precision.md: one layer of a float16 model that computes in float32.
+TEST(Modules, ALayerThatIsHandedFloat32ComputesInFloat32) {
+  Sequential model(Linear({.in = 6, .out = 6}), Linear({.in = 6, .out = 6}));
+  const ParameterArena arena(model, {.seed = 1, .mirror = DType::f16});
+  const Linear& layer = model.get<1>();
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(uniform({4, 6}, 1).to(DType::f16));
+  Variable inside;
+  const auto kept_wide = [&](const Variable& h) {
+    inside = layer(ops::cast(h, DType::f32));
+    return ops::cast(inside, h.dtype());
+  };
+  const Variable y = kept_wide(x);
+  EXPECT_EQ(y.dtype(), DType::f16);
+  const Tensor expected =
+      ops::linear(x.value().to(DType::f32), Variable(layer.weight.value()), Variable(layer.bias.value())).value();
+  EXPECT_EQ(doubles(inside.value()), doubles(expected));          // the master weights, nothing rounded
+  EXPECT_NE(doubles(inside.value()), doubles(layer(x).value()));  // as in float16 it would be
+  backward(y, Tensor::full(y.shape(), 1, DType::f16));
+  EXPECT_EQ(x.gradient().dtype(), DType::f16);
+  EXPECT_EQ(layer.weight.gradient().dtype(), DType::f32);
+}
+
 TEST(Modules, AParameterWithoutValuesSaysWhatToDo) {
   Linear layer({.in = 2, .out = 2});
   name_members(layer);
