@@ -67,7 +67,7 @@ struct Contender {
 };
 
 int run(std::span<const std::string> arguments) {
-  Words words = preset(arguments.empty() ? "" : arguments[0]);
+  Arguments words = preset(arguments.empty() ? "" : arguments[0]);
   words.insert(words.end(), arguments.begin() + 1, arguments.end());
   const double rounds = take(words, "rounds", 3);
   const double seconds = take(words, "seconds", 3);
@@ -75,7 +75,7 @@ int run(std::span<const std::string> arguments) {
   words.push_back("--data=" + text.path().string());
   std::vector<Contender> contenders;
   for (const char* dtype : {"float32", "bfloat16", "float16"}) {
-    Words with_dtype = words;
+    Arguments with_dtype = words;
     with_dtype.push_back(std::string("--dtype=") + dtype);
     const Config config = load_config(with_dtype).config;
     set_threads(static_cast<int>(config.threads));

@@ -43,7 +43,7 @@ void run_round(Trainer& trainer, int threads, double seconds) {
 }
 
 int run(std::span<const std::string> arguments) {
-  Words words = preset(arguments.empty() ? "" : arguments[0]);
+  Arguments words = preset(arguments.empty() ? "" : arguments[0]);
   words.insert(words.end(), arguments.begin() + 1, arguments.end());
   const double rounds = take(words, "rounds", 3);
   const double seconds = take(words, "seconds", 5);

@@ -15,18 +15,18 @@
 
 namespace tessera {
 
-using Words = std::vector<std::string>;
+using Arguments = std::vector<std::string>;
 
 /// The settings of nanoGPT's model for the CPU, of a 6-layer model, or of GPT-2 with 124 million weights.
-inline Words preset(const std::string& name) {
-  Words shared{"--device=cpu", "--dropout=0.0", "--bias=False", "--grad_clip=1.0", "--log_interval=1"};
-  const Words nano{"--n_layer=4", "--n_head=4", "--n_embd=128", "--block_size=64", "--batch_size=12"};
-  const Words mid{"--n_layer=6", "--n_head=6", "--n_embd=384", "--block_size=256", "--batch_size=16"};
-  const Words gpt2{"--n_layer=12",      "--n_head=12",    "--n_embd=768",
-                   "--block_size=1024", "--batch_size=8", "--vocab_size=50304"};
+inline Arguments preset(const std::string& name) {
+  Arguments shared{"--device=cpu", "--dropout=0.0", "--bias=False", "--grad_clip=1.0", "--log_interval=1"};
+  const Arguments nano{"--n_layer=4", "--n_head=4", "--n_embd=128", "--block_size=64", "--batch_size=12"};
+  const Arguments mid{"--n_layer=6", "--n_head=6", "--n_embd=384", "--block_size=256", "--batch_size=16"};
+  const Arguments gpt2{"--n_layer=12",      "--n_head=12",    "--n_embd=768",
+                       "--block_size=1024", "--batch_size=8", "--vocab_size=50304"};
   if (name != "nano" && name != "mid" && name != "gpt2")
     throw UsageError("name a model: nano, mid or gpt2; then [--key=value ...]");
-  const Words& sizes = name == "nano" ? nano : name == "mid" ? mid : gpt2;
+  const Arguments& sizes = name == "nano" ? nano : name == "mid" ? mid : gpt2;
   shared.insert(shared.end(), sizes.begin(), sizes.end());
   return shared;
 }
@@ -54,7 +54,7 @@ class RandomText {
 };
 
 /// The value of `--name=` in `words`, which it leaves; `otherwise` where there is none.
-inline double take(Words& words, const std::string& name, double otherwise) {
+inline double take(Arguments& words, const std::string& name, double otherwise) {
   const std::string prefix = "--" + name + "=";
   const auto at = std::find_if(words.begin(), words.end(), [&](const auto& word) { return word.starts_with(prefix); });
   if (at == words.end()) return otherwise;

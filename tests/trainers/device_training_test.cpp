@@ -130,6 +130,15 @@ TEST_F(DeviceTraining, SixteenBitStaysNearTheCpu) {
   expect_near(ten_losses(config(device, DType::f16)), ten_losses(config("cpu", DType::f16)), 2e-2);
 }
 
+TEST_F(DeviceTraining, BFloat16WeightsWithoutMastersStayNearTheCpu) {
+  const auto without_masters = [&](const std::string& device) {
+    Config settings = config(device, DType::bf16);
+    settings.master_weights = false;
+    return ten_losses(settings);
+  };
+  expect_near(without_masters(to_string(test_device())), without_masters("cpu"), 2e-2);
+}
+
 TEST_F(DeviceTraining, RerunsAreTheSameBits) {
   const Config settings = config(to_string(test_device()), DType::bf16);
   EXPECT_EQ(ten_losses(settings), ten_losses(settings));
