@@ -54,10 +54,11 @@ StepState initial_state(const Config& config) {
           .hysteresis_left = static_cast<int32_t>(config.hysteresis)};
 }
 
+// Gradients, master weights and moments, and the 16-bit weights.
 int64_t state_bytes(const LanguageModel& model, const Config& config) {
   const ParameterArena::Options arena = arena_options(config, Device::cpu());
   const bool adamw = config.optimizer == Config::Optimizer::adamw;
-  const int64_t buffers = 2 + (adamw ? 2 : config.momentum > 0 ? 1 : 0);  // weights, gradients, moments
+  const int64_t buffers = 1 + (arena.master_weights ? 1 : 0) + (adamw ? 2 : config.momentum > 0 ? 1 : 0);
   const int64_t each = buffers * size_of(arena.dtype) + (arena.mirror ? size_of(*arena.mirror) : 0);
   return parameter_count(model) * each;
 }
