@@ -52,6 +52,8 @@ fuzzing() {
   done
 }
 
+full_disk() { note "$(scripts/full_disk | tail -n 1)"; }
+
 kill_trials() { note "$(scripts/kill_trials 20 | tail -n 1)"; }
 
 # Resident memory must not grow over 2,000 steps: the last quarter of its samples against the second.
@@ -62,7 +64,7 @@ steady_memory() {
     --max_iters=2000 --eval_interval=500 --eval_iters=5 --out_dir=build/long/memory >build/long/memory.log 2>&1 &
   child=$!
   while kill -0 "$child" 2>/dev/null; do
-    awk '/^VmRSS/ {print $2}' "/proc/$child/status" >>"$samples" 2>/dev/null
+    awk '/^VmRSS/ {print $2}' "/proc/$child/status" >>"$samples" 2>/dev/null || true
     sleep 0.5
   done
   wait "$child"

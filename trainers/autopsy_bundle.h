@@ -19,7 +19,8 @@ struct MicroStep {
 
 /// Runs the micro-steps again with every tensor looked at. Gradients in the arena are overwritten.
 std::optional<Finding> examine(const LanguageModel& model, const ParameterArena& arena,
-                               std::span<const MicroStep> micro_steps, Pass::Options pass, float scale, double tokens);
+                               std::span<const MicroStep> micro_steps, Pass::Options options, float scale,
+                               double tokens);
 
 /// Examines the step that `trainer` just skipped and writes the bundle into its run folder. `scale` is what the loss
 /// was multiplied by. Returns what to tell: the finding and the folder.
