@@ -85,6 +85,8 @@ class Block {
 
   /// The running thread loads or stores; `site` is the instruction.
   void sees_access(const void* address, size_t bytes, bool writes, Access access, uintptr_t site);
+  /// A plain load or store of instrumented code: must lie in shared memory or in one allocation, aligned.
+  void check_plain(const void* address, size_t bytes, bool writes, size_t alignment);
   /// "thread 3 came from sync_threads at file:line".
   std::string progress_of(int thread) const;
 

@@ -12,7 +12,8 @@ void run_grid(Index3 grid, int threads, size_t shared_bytes, const std::function
   std::exception_ptr error;
   std::mutex mutex;
 #pragma omp parallel for schedule(dynamic) if (blocks > 1)
-  for (int64_t i = 0; i < blocks; ++i) {
+  for (int64_t n = 0; n < blocks; ++n) {
+    const int64_t i = policy().delivery == Delivery::newest_first ? blocks - 1 - n : n;  // no order is promised
     current.grid = grid;
     current.block = {static_cast<int>(i % grid.x), static_cast<int>(i / grid.x % grid.y),
                      static_cast<int>(i / grid.x / grid.y)};

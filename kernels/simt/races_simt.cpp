@@ -110,9 +110,10 @@ void Races::report(int thread, const char* verb, size_t at, int other, const cha
 
 namespace {
 
-/// Inlined into the functions below, so that the return address is the kernel's.
-[[gnu::always_inline]] inline void sees(const void* address, size_t bytes, bool writes) {
+/// Inlined into the functions below, so that the return address is the kernel's. `alignment`: what the type promises.
+[[gnu::always_inline]] inline void sees(const void* address, size_t bytes, bool writes, size_t alignment) {
   if (current.owner == nullptr) return;
+  current.owner->check_plain(address, bytes, writes, alignment);
   current.owner->sees_access(address, bytes, writes, Access::plain,
                              reinterpret_cast<uintptr_t>(__builtin_return_address(0)));
 }
@@ -128,25 +129,25 @@ void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
-void __tsan_read1(void* at) { tessera::simt::sees(at, 1, false); }
-void __tsan_read2(void* at) { tessera::simt::sees(at, 2, false); }
-void __tsan_read4(void* at) { tessera::simt::sees(at, 4, false); }
-void __tsan_read8(void* at) { tessera::simt::sees(at, 8, false); }
-void __tsan_read16(void* at) { tessera::simt::sees(at, 16, false); }
-void __tsan_write1(void* at) { tessera::simt::sees(at, 1, true); }
-void __tsan_write2(void* at) { tessera::simt::sees(at, 2, true); }
-void __tsan_write4(void* at) { tessera::simt::sees(at, 4, true); }
-void __tsan_write8(void* at) { tessera::simt::sees(at, 8, true); }
-void __tsan_write16(void* at) { tessera::simt::sees(at, 16, true); }
-void __tsan_unaligned_read2(void* at) { tessera::simt::sees(at, 2, false); }
-void __tsan_unaligned_read4(void* at) { tessera::simt::sees(at, 4, false); }
-void __tsan_unaligned_read8(void* at) { tessera::simt::sees(at, 8, false); }
-void __tsan_unaligned_read16(void* at) { tessera::simt::sees(at, 16, false); }
-void __tsan_unaligned_write2(void* at) { tessera::simt::sees(at, 2, true); }
-void __tsan_unaligned_write4(void* at) { tessera::simt::sees(at, 4, true); }
-void __tsan_unaligned_write8(void* at) { tessera::simt::sees(at, 8, true); }
-void __tsan_unaligned_write16(void* at) { tessera::simt::sees(at, 16, true); }
-void __tsan_read_range(void* at, unsigned long bytes) { tessera::simt::sees(at, bytes, false); }
-void __tsan_write_range(void* at, unsigned long bytes) { tessera::simt::sees(at, bytes, true); }
+void __tsan_read1(void* at) { tessera::simt::sees(at, 1, false, 1); }
+void __tsan_read2(void* at) { tessera::simt::sees(at, 2, false, 2); }
+void __tsan_read4(void* at) { tessera::simt::sees(at, 4, false, 4); }
+void __tsan_read8(void* at) { tessera::simt::sees(at, 8, false, 8); }
+void __tsan_read16(void* at) { tessera::simt::sees(at, 16, false, 16); }
+void __tsan_write1(void* at) { tessera::simt::sees(at, 1, true, 1); }
+void __tsan_write2(void* at) { tessera::simt::sees(at, 2, true, 2); }
+void __tsan_write4(void* at) { tessera::simt::sees(at, 4, true, 4); }
+void __tsan_write8(void* at) { tessera::simt::sees(at, 8, true, 8); }
+void __tsan_write16(void* at) { tessera::simt::sees(at, 16, true, 16); }
+void __tsan_unaligned_read2(void* at) { tessera::simt::sees(at, 2, false, 1); }
+void __tsan_unaligned_read4(void* at) { tessera::simt::sees(at, 4, false, 1); }
+void __tsan_unaligned_read8(void* at) { tessera::simt::sees(at, 8, false, 1); }
+void __tsan_unaligned_read16(void* at) { tessera::simt::sees(at, 16, false, 1); }
+void __tsan_unaligned_write2(void* at) { tessera::simt::sees(at, 2, true, 1); }
+void __tsan_unaligned_write4(void* at) { tessera::simt::sees(at, 4, true, 1); }
+void __tsan_unaligned_write8(void* at) { tessera::simt::sees(at, 8, true, 1); }
+void __tsan_unaligned_write16(void* at) { tessera::simt::sees(at, 16, true, 1); }
+void __tsan_read_range(void* at, unsigned long bytes) { tessera::simt::sees(at, bytes, false, 1); }
+void __tsan_write_range(void* at, unsigned long bytes) { tessera::simt::sees(at, bytes, true, 1); }
 }
 // NOLINTEND(bugprone-reserved-identifier)

@@ -13,6 +13,10 @@
 #include "kernels/common/error.h"
 #include "kernels/simt/runtime.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace {
 
 // Every device owns a range of addresses that no other memory of the process has.
@@ -58,6 +62,14 @@ class PinnedMemory {
 };
 PinnedMemory pinned;
 
+/// Under ASan: of `size` bytes at `at`, the first `bytes` may be touched.
+void allow([[maybe_unused]] uintptr_t at, [[maybe_unused]] size_t size, [[maybe_unused]] size_t bytes) {
+#if defined(__SANITIZE_ADDRESS__)
+  ASAN_POISON_MEMORY_REGION(reinterpret_cast<void*>(at), size);
+  ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void*>(at), bytes);
+#endif
+}
+
 class DeviceMemory {
  public:
   explicit DeviceMemory(int device) : base_(kFirstAddress + kRangeBytes * static_cast<uintptr_t>(device)) {
@@ -78,9 +90,10 @@ class DeviceMemory {
       at = begin + length + 256;  // a gap: running off the end of a block is never the start of the next
     }
     if (at + size > base_ + kRangeBytes) return nullptr;
+    allow(at, size + 256, bytes);
     live_[at] = size;
     used_ += size;
-    std::memset(reinterpret_cast<void*>(at), 0xff, size);
+    std::memset(reinterpret_cast<void*>(at), 0xff, bytes);
     return reinterpret_cast<void*>(at);
   }
 
@@ -89,6 +102,7 @@ class DeviceMemory {
     const auto found = live_.find(reinterpret_cast<uintptr_t>(memory));
     if (found == live_.end()) return false;
     used_ -= found->second;
+    allow(found->first, found->second, 0);
     live_.erase(found);
     return true;
   }

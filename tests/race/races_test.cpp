@@ -101,6 +101,31 @@ TEST(Races, NamedBarriersOrderOneWay) {
   expect_race("has read with no barrier between", hand_over(3));  // and those who wait are heard by nobody
 }
 
+TEST(PlainAccesses, LieInOneAllocation) {
+  void* memory = nullptr;
+  cudaMalloc(&memory, 256);
+  auto* numbers = static_cast<int32_t*>(memory);
+  const auto write_at = [&](int index) { return race_in(32, [=](Smem&) { numbers[index + lane_index()] = 1; }); };
+  EXPECT_EQ(write_at(32), "");
+  EXPECT_NE(write_at(33).find("4 bytes of global memory lie outside every allocation"), std::string::npos);
+  EXPECT_NE(write_at(-1).find("outside every allocation"), std::string::npos);
+  cudaFree(memory);
+  EXPECT_NE(write_at(0).find("outside every allocation"), std::string::npos);
+}
+
+TEST(PlainAccesses, AreAligned) {
+  void* memory = nullptr;
+  cudaMalloc(&memory, 256);
+  const auto read_at = [&](size_t offset) {
+    return race_in(32, [=](Smem& smem) {
+      smem.values[lane_index()] = *reinterpret_cast<int32_t*>(static_cast<char*>(memory) + offset);
+    });
+  };
+  EXPECT_EQ(read_at(4), "");
+  EXPECT_NE(read_at(6).find("reads 4 bytes at an address that is not a multiple of 4"), std::string::npos);
+  cudaFree(memory);
+}
+
 /// Two warps; the first copies a row by thread 0, everybody reads it, and then the row is filled again.
 class Stages : public ::testing::Test {
  protected:

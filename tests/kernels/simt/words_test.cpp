@@ -1,6 +1,7 @@
 // The words of kernels/simt against the layouts of the PTX ISA written out by hand, and the faults that the emulator
 // must notice. Built everywhere, of use in the SIMT flavour only.
 #include <gtest/gtest.h>
+#include <omp.h>
 #ifdef TESSERA_SIMT
 
 #include <cmath>
@@ -179,6 +180,29 @@ TEST(SimtMemory, StartsAsNan) {
   run_grid({}, 32, sizeof(CopySmem),
            [&] { found[thread_index()] = shared_memory<CopySmem>().values[thread_index() % 4]; });
   for (const float value : found) EXPECT_TRUE(std::isnan(value));
+}
+
+TEST(SimtMemory, HoldsAFiniteNumberUnderRandomSchedules) {
+  const simt::Policy before = simt::policy();
+  simt::policy() = {Delivery::random, 3};
+  float found = 0;
+  run_grid({}, 32, sizeof(CopySmem), [&] { found = shared_memory<CopySmem>().values[0]; });
+  simt::policy() = before;
+  EXPECT_NEAR(found, 785, 1);
+}
+
+TEST(SimtBlocks, RunInAnyOrder) {
+  for (const Delivery delivery : {Delivery::lazy, Delivery::newest_first}) {
+    const simt::Policy before = simt::policy();
+    simt::policy() = {delivery};
+    const int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    int last = -1;
+    run_grid({3, 1, 1}, 32, 0, [&] { last = block_index().x; });
+    omp_set_num_threads(threads);
+    simt::policy() = before;
+    EXPECT_EQ(last, delivery == Delivery::lazy ? 2 : 0);
+  }
 }
 
 TEST(SimtNamedBarriers, ProducersNeedNotWait) {
