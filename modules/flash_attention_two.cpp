@@ -116,7 +116,8 @@ Variable FlashAttentionTwo::attend(const Heads& heads, const Variable& x, const 
                                .site = dropout_site,
                                .compute_dtype = core_dtype(x.dtype()),
                                .q_bucket_size = call.q_bucket_size != 0 ? call.q_bucket_size : options.q_bucket_size,
-                               .k_bucket_size = call.k_bucket_size != 0 ? call.k_bucket_size : options.k_bucket_size});
+                               .k_bucket_size = call.k_bucket_size != 0 ? call.k_bucket_size : options.k_bucket_size,
+                               .deterministic = options.deterministic});
 }
 
 DType FlashAttentionTwo::core_dtype(DType dtype) const {
@@ -139,7 +140,8 @@ AttentionPlan FlashAttentionTwo::plan(int64_t batch, int64_t n, int64_t m, DType
                                     .dropout = options.dropout,
                                     .compute_dtype = core_dtype(dtype),
                                     .q_bucket_size = options.q_bucket_size,
-                                    .k_bucket_size = options.k_bucket_size});
+                                    .k_bucket_size = options.k_bucket_size,
+                                    .deterministic = options.deterministic});
 }
 
 // Made once for each device: a copy from the host in every forward would make it wait.

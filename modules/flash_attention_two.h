@@ -28,6 +28,7 @@ struct FlashAttentionTwo {
     bool causal = false;           ///< a token sees itself and what stands before it
     int64_t q_bucket_size = 512;   ///< upper bound of the query tile: less memory, same result to rounding
     int64_t k_bucket_size = 1024;  ///< upper bound of the key tile
+    bool deterministic = true;     ///< false: on a GPU a 16-bit backward may sum in any order, which is faster
     bool parallel = false;  ///< split batch × heads over the GPUs of this process; on the CPU it changes nothing
     bool mixed_precision = false;  ///< compute the attention core in 16 bit when x is not; the result has x's dtype
     DType mixed_precision_dtype = DType::bf16;  ///< bf16 or f16

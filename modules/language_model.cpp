@@ -19,6 +19,7 @@ TransformerBlock::Options block_options(const LanguageModel::Options& options) {
                         .causal = true,
                         .q_bucket_size = options.q_bucket_size,
                         .k_bucket_size = options.k_bucket_size,
+                        .deterministic = options.deterministic,
                         .bias = options.bias,
                         .kv_heads = options.kv_heads,
                         .window = options.window,

@@ -26,6 +26,7 @@ struct LanguageModel {
     bool recompute = false;      ///< keep only each block's input for backward
     int64_t q_bucket_size = 512;
     int64_t k_bucket_size = 1024;
+    bool deterministic = true;
     DType dtype = DType::f32;           ///< compute dtype
     DType residual_dtype = DType::f32;  ///< of the residual stream
   };

@@ -20,6 +20,7 @@ LanguageModel::Options model_options(const Config& config, int64_t vocab_size) {
           .recompute = config.recompute,
           .q_bucket_size = config.q_bucket_size,
           .k_bucket_size = config.k_bucket_size,
+          .deterministic = config.deterministic,
           .dtype = config.dtype,
           .residual_dtype = config.effective_residual_dtype()};
 }

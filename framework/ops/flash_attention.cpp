@@ -120,7 +120,8 @@ AttentionOptions kernel_options(const Variable& q, const Pass& pass, const Flash
           .dropout_key = drops ? pass.key(options.site.hash) : 0,
           .first_sample = drops ? pass.options().first_sample : 0,
           .q_bucket_size = options.q_bucket_size,
-          .k_bucket_size = options.k_bucket_size};
+          .k_bucket_size = options.k_bucket_size,
+          .deterministic = options.deterministic};
 }
 
 /// q, k and v, or their gradients.

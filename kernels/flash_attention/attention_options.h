@@ -28,6 +28,8 @@ struct AttentionOptions {
   int64_t first_head = 0;        ///< index of head 0 in the whole layer, where the heads are split over devices
   int64_t q_bucket_size = 512;   ///< upper bound of the query tile, ≥ 1
   int64_t k_bucket_size = 1024;  ///< upper bound of the key tile, ≥ 1
+  bool deterministic = true;  ///< backward: the same bits every time; false: dq may be summed in any order, faster on
+                              ///< GPUs with 16-bit dtypes
 };
 
 /// The dropout words of four neighbouring keys: word j mod 4 of `attention_dropout_words(key, sample, head, i, j / 4)`
@@ -42,9 +44,10 @@ TESSERA_HOST_DEVICE inline Words attention_dropout_words(uint64_t key, int64_t s
 
 /// The tiles a call will use, and the memory it takes beside its arguments.
 struct AttentionPlan {
-  int64_t tile_q;         ///< queries per tile, ≤ q_bucket_size
-  int64_t tile_k;         ///< keys per tile, ≤ k_bucket_size
-  int64_t scratch_bytes;  ///< over all threads or blocks
+  int64_t tile_q;             ///< queries per tile, ≤ q_bucket_size
+  int64_t tile_k;             ///< keys per tile, ≤ k_bucket_size
+  int64_t scratch_bytes = 0;  ///< over all threads or blocks
+  bool atomic = false;        ///< dq is summed in any order: asked for by `deterministic = false`, and possible here
 };
 
 }  // namespace tessera

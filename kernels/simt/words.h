@@ -111,15 +111,27 @@ inline float exp2_approx(float x) {
   const float y = std::exp2(x);
   return y < 0x1p-126f ? 0.0f : y;
 }
+inline float reciprocal_approx(float x) {
+  const float y = 1 / (std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x);
+  return std::fabs(y) < 0x1p-126f ? std::copysign(0.0f, y) : y;
+}
 /// Two floats rounded to Element; `low` in the low bits.
 template <class Element>
 uint32_t pack(float low, float high) {
   return Element(low).bits | static_cast<uint32_t>(Element(high).bits) << 16;
 }
+/// The two floats of a pair.
+template <class Element>
+void unpack(uint32_t pair, float& low, float& high) {
+  Element first, second;
+  first.bits = static_cast<uint16_t>(pair), second.bits = static_cast<uint16_t>(pair >> 16);
+  low = static_cast<float>(first), high = static_cast<float>(second);
+}
 
 void atomic_max(int32_t* address, int32_t value);
 /// Returns what was there before.
 int32_t atomic_add(int32_t* address, int32_t value);
+void atomic_add(float* address, float value);
 void memory_fence();
 
 }  // namespace tessera

@@ -99,6 +99,8 @@ void atomic_max(int32_t* address, int32_t value) {
 
 int32_t atomic_add(int32_t* address, int32_t value) { return std::atomic_ref<int32_t>(*address).fetch_add(value); }
 
+void atomic_add(float* address, float value) { std::atomic_ref<float>(*address).fetch_add(value); }
+
 void memory_fence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
 }  // namespace tessera

@@ -121,6 +121,13 @@ uint32_t power_of_two(const Inputs& in, int thread, int output) {
   return bits_as<uint32_t>(std::fabs(y) < 0x1p-126f ? 0.0f : y);
 }
 
+/// rcp.approx.ftz, likewise.
+uint32_t reciprocal(const Inputs& in, int thread, int output) {
+  const float x = bits_as<float>(in[static_cast<size_t>(thread * 4 + output)]);
+  const float y = 1 / (std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x);
+  return bits_as<uint32_t>(std::fabs(y) < 0x1p-126f ? std::copysign(0.0f, y) : y);
+}
+
 /// Nearest, ties to even, by arithmetic: `bits` of significand, exponents from `least` to `most`.
 double nearest(double x, int bits, int least, int most) {
   if (x == 0 || !std::isfinite(x)) return x;
@@ -155,6 +162,17 @@ uint32_t counted(const Inputs& in, int thread, int) {
   return thread == 1 ? most : 0;
 }
 
+template <class Element>
+uint32_t unpacked(const Inputs& in, int thread, int output) {
+  return bits_as<uint32_t>(static_cast<float>(half_of<Element>(in[static_cast<size_t>(thread)], output)));
+}
+
+uint32_t float_sum(const Inputs& in, int thread, int) {
+  float sum = 0;
+  for (size_t i = 0; i < kThreads; ++i) sum += static_cast<float>(in[i] % 1000);
+  return thread == 0 ? bits_as<uint32_t>(sum) : 0;
+}
+
 const std::map<std::string, Expected> kExpected{
     {"indices", index},
     {"shuffle", shuffled},
@@ -167,8 +185,12 @@ const std::map<std::string, Expected> kExpected{
     {"mma_f16", multiplied<Half>},
     {"cp_async_16", copied},
     {"exp2_approx", power_of_two},
+    {"reciprocal_approx", reciprocal},
     {"pack_bf16", packed<BFloat16>},
     {"pack_f16", packed<Half>},
+    {"unpack_bf16", unpacked<BFloat16>},
+    {"unpack_f16", unpacked<Half>},
+    {"float_sum", float_sum},
     {"atomics", counted},
 };
 

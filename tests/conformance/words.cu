@@ -124,9 +124,28 @@ __global__ void exp2_kernel(const uint32_t* in, uint32_t* out) {
   for (int i = 0; i < 4; ++i) row(out, 4)[i] = bits_as<uint32_t>(exp2_approx(bits_as<float>(row(in, 4)[i])));
 }
 
+__global__ void reciprocal_kernel(const uint32_t* in, uint32_t* out) {
+  for (int i = 0; i < 4; ++i) row(out, 4)[i] = bits_as<uint32_t>(reciprocal_approx(bits_as<float>(row(in, 4)[i])));
+}
+
 template <class Element>
 __global__ void pack_kernel(const uint32_t* in, uint32_t* out) {
   row(out, 1)[0] = pack<Element>(bits_as<float>(row(in, 2)[0]), bits_as<float>(row(in, 2)[1]));
+}
+
+template <class Element>
+__global__ void unpack_kernel(const uint32_t* in, uint32_t* out) {
+  float low, high;
+  unpack<Element>(row(in, 1)[0], low, high);
+  row(out, 2)[0] = bits_as<uint32_t>(low);
+  row(out, 2)[1] = bits_as<uint32_t>(high);
+}
+
+/// The sum of small integers, exact in any order.
+__global__ void float_sum_kernel(const uint32_t* in, uint32_t* out) {
+  if (grid_thread() == 0) out[0] = 0;
+  sync_threads();
+  if (block_index().x == 0) atomic_add(reinterpret_cast<float*>(out), static_cast<float>(row(in, 1)[0] % 1000));
 }
 
 /// Counters before, after, and the sum of what the threads saw: the order of atomics is nobody's to know.
@@ -149,6 +168,15 @@ float random_float(uint64_t key, size_t i) { return uniform(random_bits(key, i))
 template <class Element>
 uint32_t pair_of(float low, float high) {
   return Element(low).bits | static_cast<uint32_t>(Element(high).bits) << 16;
+}
+
+/// Any two numbers, subnormal ones too, but no NaN.
+template <class Element>
+uint32_t finite_pair(uint64_t key, size_t i) {
+  constexpr uint32_t kExponents = std::is_same_v<Element, Half> ? 0x7c00u : 0x7f80u;
+  const uint32_t bits = random_bits(key, i);
+  const auto finite = [](uint32_t half) { return (half & kExponents) == kExponents ? half & ~kExponents : half; };
+  return finite(bits & 0xffffu) | finite(bits >> 16) << 16;
 }
 
 /// Small integers, whose sums are exact; numbers in [−1, 1); numbers that are subnormal in f16.
@@ -194,8 +222,12 @@ constexpr Word kWords[] = {
     {"mma_f16", mma_kernel<Half>, 10, 4, 0, mma_input<Half>, Closeness::product, Format::f32},
     {"cp_async_16", cp_async_kernel, 12, 12, sizeof(CopySmem), random_bits, Closeness::bits, Format::bits},
     {"exp2_approx", exp2_kernel, 4, 4, 0, exponent_input, Closeness::ulps, Format::f32},
+    {"reciprocal_approx", reciprocal_kernel, 4, 4, 0, exponent_input, Closeness::ulps, Format::f32},
     {"pack_bf16", pack_kernel<BFloat16>, 2, 1, 0, float_input, Closeness::bits, Format::bf16_pairs},
     {"pack_f16", pack_kernel<Half>, 2, 1, 0, float_input, Closeness::bits, Format::f16_pairs},
+    {"unpack_bf16", unpack_kernel<BFloat16>, 1, 2, 0, finite_pair<BFloat16>, Closeness::bits, Format::f32},
+    {"unpack_f16", unpack_kernel<Half>, 1, 2, 0, finite_pair<Half>, Closeness::bits, Format::f32},
+    {"float_sum", float_sum_kernel, 1, 1, 0, random_bits, Closeness::bits, Format::bits},
     {"atomics", atomics_kernel, 1, 1, 0, random_bits, Closeness::bits, Format::bits},
 };
 

@@ -44,6 +44,13 @@ AttentionCase unaligned() {
   return c;
 }
 
+/// dq summed in any order, by several blocks of keys.
+AttentionCase atomic() {
+  AttentionCase c = sized(150, 290, 64, true);
+  c.deterministic = false;
+  return c;
+}
+
 /// NaN in keys and values that a mask hides from everybody.
 AttentionCase hiding() {
   AttentionCase c = sized(40, 75, 64, false);
@@ -64,6 +71,7 @@ std::vector<Check> checks() {
                          {"full", sized(70, 260, 64, false), DType::bf16},
                          {"options", optioned(), DType::bf16},
                          {"unaligned", unaligned(), DType::bf16},
+                         {"atomic", atomic(), DType::bf16},
                          {"hidden NaN", hiding(), DType::bf16},
                          {"float", sized(45, 70, 40, true), DType::f32},
                          {"float with options", optioned(), DType::f32}};

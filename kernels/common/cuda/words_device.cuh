@@ -105,6 +105,12 @@ __device__ inline float exp2_approx(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+/// 1/x: relative error 2^-23, subnormal results become 0.
+__device__ inline float reciprocal_approx(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 /// Two floats rounded to Element; `low` in the low bits.
 template <class Element>
 __device__ uint32_t pack(float low, float high);
@@ -120,9 +126,24 @@ __device__ inline uint32_t pack<Half>(float low, float high) {
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
 }
+/// The two floats of a pair.
+template <class Element>
+__device__ void unpack(uint32_t pair, float& low, float& high);
+template <>
+__device__ inline void unpack<BFloat16>(uint32_t pair, float& low, float& high) {
+  low = __uint_as_float(pair << 16);
+  high = __uint_as_float(pair & 0xffff0000u);
+}
+template <>
+__device__ inline void unpack<Half>(uint32_t pair, float& low, float& high) {
+  asm("{.reg .f16 l, h;\n mov.b32 {l, h}, %2;\n cvt.f32.f16 %0, l;\n cvt.f32.f16 %1, h;}"
+      : "=f"(low), "=f"(high)
+      : "r"(pair));
+}
 
 __device__ inline void atomic_max(int32_t* address, int32_t value) { atomicMax(address, value); }
 __device__ inline int32_t atomic_add(int32_t* address, int32_t value) { return atomicAdd(address, value); }
+__device__ inline void atomic_add(float* address, float value) { atomicAdd(address, value); }
 __device__ inline void memory_fence() { __threadfence(); }
 
 }  // namespace tessera

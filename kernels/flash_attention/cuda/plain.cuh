@@ -92,7 +92,7 @@ struct ForwardSmem {
 };
 
 template <class T, int Head>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     forward_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
   auto& smem = shared_memory<ForwardSmem<T, Head>>();
   const AttentionRules& rules = op.rules;
@@ -158,7 +158,7 @@ struct DqSmem {
 };
 
 template <class T, int Head>
-__global__ void __launch_bounds__(kThreads) dq_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
+__global__ void __launch_bounds__(kThreads, 1) dq_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
   auto& smem = shared_memory<DqSmem<T, Head>>();
   const AttentionRules& rules = op.rules;
   const int64_t b = block_index().z, h = block_index().y, first = static_cast<int64_t>(block_index().x) * kTile;
@@ -204,7 +204,8 @@ struct DkvSmem {
 };
 
 template <class T, int Head>
-__global__ void __launch_bounds__(kThreads) dkv_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
+__global__ void __launch_bounds__(kThreads, 1)
+    dkv_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
   auto& smem = shared_memory<DkvSmem<T, Head>>();
   const AttentionRules& rules = op.rules;
   const int64_t b = block_index().z, kv_head = block_index().y, first = static_cast<int64_t>(block_index().x) * kTile;

@@ -102,8 +102,8 @@ struct AttentionRules {
   __device__ bool keeps(int64_t b, int64_t h, int64_t i, int64_t j) const {
     if (dropout_threshold == 0) return true;
     const Words words = attention_dropout_words(dropout_key, first_sample + b, first_head + h, i, j / 4);
-    const uint32_t four[4] = {words.x, words.y, words.z, words.w};
-    return four[j % 4] >= dropout_threshold;
+    const uint32_t low = j % 2 == 0 ? words.x : words.y, high = j % 2 == 0 ? words.z : words.w;
+    return (j % 4 < 2 ? low : high) >= dropout_threshold;
   }
   template <class T>
   __device__ T dropout_factor(int64_t b, int64_t h, int64_t i, int64_t j) const {

@@ -1,85 +1,110 @@
-// The forward of FlashAttention-2 (Dao, 2023, algorithm 1) on tensor cores of sm_80 and newer. A block owns up to 128
-// query rows of one head, 16 per warp, and walks over tiles of keys; the values of a tile arrive while its scores are
-// computed, the next keys while its weights are used.
+// The forward of FlashAttention-2 (Dao, 2023, algorithm 1) on tensor cores of sm_80 and newer. A block owns query rows
+// of one head, two slices of 16 per warp (one for large heads), and walks over tiles of keys and values, of which the
+// next arrives while one is used: one barrier per tile.
 #pragma once
 
 #include "kernels/flash_attention/sm80/softmax.cuh"
 
 namespace tessera::sm80 {
 
-/// The compiled tiles. Fewer rows, or fewer keys that count, are possible at run time in steps of 16.
-template <int Head>
-struct ForwardTiles {
-  static constexpr int kRows = Head <= 128 ? 128 : 64;
-  static constexpr int kKeys = Head <= 128 ? 64 : 32;
-  static constexpr int kThreads = kRows * 2;
-  Tile<kRows, Head> q;
-  Tile<kKeys, Head> k, v;
+/// How many queries and keys of the compiled tiles count, in steps of 16: the bucket sizes may ask for less.
+struct TileSizes {
+  int q, k;
 };
+
+/// Registers decide: at most 255 per thread, for the output, the scores and what the options need.
+template <int Head, bool Extras>
+struct ForwardTiles {
+  static constexpr int kThreads = 128;
+  static constexpr int kSlices = Head <= 128 && !Extras ? 2 : 1;
+  static constexpr int kRows = kThreads / 2 * kSlices;
+  static constexpr int kKeys = Head <= 64 ? 64 : 32;
+  struct Stage {
+    Tile<kKeys, Head> k, v;
+  };
+  Tile<kRows, Head> q;
+  Stage stages[2];
+};
+
+/// Divides by the sums, stores the rows and their statistics; whether an output is not finite.
+template <class Element, bool Extras, int Slices, int Groups>
+__device__ bool finish_rows(const AttentionArguments& op, const TilePlace& at, const RowStatistics<Slices>& rows,
+                            const float (&o)[Slices][Groups][4]) {
+  float factor[Slices][2];
+  const int64_t end = at.row + at.rows < op.rules.rows ? at.row + at.rows : op.rules.rows;
+#pragma unroll
+  for (int s = 0; s < Slices; ++s) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float sum = rows.sum[s][half];
+      sum += shuffle_xor(sum, 2);
+      sum += shuffle_xor(sum, 1);
+      factor[s][half] = sum == 0 ? 0.0f : 1 / sum;
+      const int64_t i = at.row + s * 16 + row_of(2 * half);
+      if (!op.lse || lane_index() % 4 != 0 || i >= end) continue;
+      const float unit = Extras ? kLn2 : static_cast<float>(op.rules.scale);
+      op.lse.as<float>()[at.b * op.lse.strides[0] + at.h * op.lse.strides[1] + i * op.lse.strides[2]] =
+          sum == 0 ? -INFINITY : rows.max[s][half] * unit + logf(sum);
+    }
+  }
+  return store_rows<Element>(op.out, at.b, at.h, at.row, end, o, factor);
+}
 
 /// `strange[tile]` is set to whether the tile's output is not finite everywhere.
 template <class Element, int Head, bool Extras>
-__global__ void __launch_bounds__(ForwardTiles<Head>::kThreads)
-    forward_kernel(const __grid_constant__ AttentionArguments op, int tile_k, uint8_t* strange) {
-  constexpr int kKeys = ForwardTiles<Head>::kKeys;
-  auto& smem = shared_memory<ForwardTiles<Head>>();
+__global__ void __launch_bounds__(ForwardTiles<Head, Extras>::kThreads, 1)
+    forward_kernel(const __grid_constant__ AttentionArguments op, TileSizes sizes, uint8_t* strange) {
+  using Tiles = ForwardTiles<Head, Extras>;
+  auto& smem = shared_memory<Tiles>();
   const AttentionRules& rules = op.rules;
-  const int tile_q = thread_count() / 2, warp_first = warp_index() * 16;
-  const int64_t b = block_index().z, h = block_index().y;
-  const int64_t tile = grid_size().x - 1 - block_index().x;  // under a causal mask the longest first
-  const int64_t first = tile * tile_q, last = first + tile_q < rules.rows ? first + tile_q - 1 : rules.rows - 1;
-  const int64_t kv_head = h / (op.q.shape[2] / op.k.shape[2]);
-  const HeadRows q(op.q, b, h), k(op.k, b, kv_head), v(op.v, b, kv_head);
-  const int64_t end = rules.end_key(last);
-
-  Accumulator<Head> o;
-  clear<Head>(o);
-  RowStatistics rows;
-  const auto next = [&](int64_t key) {
-    return next_visible_keys<Extras>(rules, b, h, first, tile_q, key, end, tile_k);
+  const int b = block_index().z, h = block_index().y, kv_head = h / static_cast<int>(op.q.shape[2] / op.k.shape[2]);
+  const int tile = grid_size().x - 1 - block_index().x;  // under a causal mask the longest first
+  const int first = tile * sizes.q;
+  const int last = static_cast<int>(first + sizes.q < rules.rows ? first + sizes.q : rules.rows) - 1;
+  const HeadRows<Head> k(op.k, b, kv_head), v(op.v, b, kv_head);
+  const ScoreTerms terms(rules, h);
+  const float unit = Extras ? 1.0f : terms.scale;
+  const int end = static_cast<int>(rules.end_key(last));
+  const auto next = [&](int key) {  // the first tile from `key` on that anybody sees
+    if constexpr (Extras)
+      while (key < end && !has_sight_by_mask(rules, {b, h, first, key, sizes.q, sizes.k})) key += sizes.k;
+    return key;
   };
-  int64_t key = next(rules.first_key(first) / tile_k * tile_k);
-  smem.q.load(q, first, tile_q);
-  smem.k.load(k, key, tile_k);
-  cp_async_commit();
-  while (key < end) {
-    const TilePlace at{b, h, first + warp_first, key, tile_k};
-    cp_async_wait<0>();
-    sync_threads();  // the keys are there, and nobody uses the values any more
-    smem.v.load(v, key, tile_k);
-    cp_async_commit();
-    Accumulator<kKeys> s;
-    clear<kKeys>(s);
-    multiply_rows<Element>(s, smem.q, warp_first, smem.k);
-    finish_scores<Extras, kKeys>(rules, at, s);
-    online_softmax<Extras, kKeys, Head>(rules, at, s, rows, o);
-    cp_async_wait<0>();
-    sync_threads();  // the values are there, and nobody uses the keys any more
-    key = next(key + tile_k);
+  const auto load = [&](typename Tiles::Stage& stage, int key) {
     if (key < end) {
-      smem.k.load(k, key, tile_k);
-      cp_async_commit();
+      stage.k.template load<Tiles::kThreads>(k, key, sizes.k);
+      stage.v.template load<Tiles::kThreads>(v, key, sizes.k);
     }
-    multiply_weights<Element, kKeys, Head>(o, s, smem.v);
+    cp_async_commit();
+  };
+
+  const int warp_row = warp_index() * 16 * Tiles::kSlices;
+  TilePlace at{b, h, first + warp_row, 0, sizes.q - warp_row, sizes.k};
+  Accumulator<Tiles::kSlices, Head> o;
+  clear(o);
+  RowStatistics<Tiles::kSlices> rows;
+  at.key = next(static_cast<int>(rules.first_key(first)) / sizes.k * sizes.k);
+  smem.q.template load<Tiles::kThreads>(HeadRows<Head>(op.q, b, h), first, sizes.q);
+  load(smem.stages[0], at.key);
+  for (int stage = 0; at.key < end; stage ^= 1) {
+    const int following = next(at.key + sizes.k);
+    cp_async_wait<0>();
+    sync_threads();  // this tile is there, and nobody uses the one before it any more
+    load(smem.stages[stage ^ 1], following);
+    if (has_sight(rules, at)) {
+      Accumulator<Tiles::kSlices, Tiles::kKeys> s;
+      clear(s);
+      multiply_rows<Element>(s, smem.q, warp_row, smem.stages[stage].k);
+      finish_scores<Extras>(rules, terms, at, s);
+      online_softmax(unit, s, rows, o);
+      drop_weights<Extras>(rules, at, s);
+      multiply_weights<Element>(o, s, smem.stages[stage].v);
+    }
+    at.key = following;
   }
   cp_async_wait<0>();
-
-  float factor[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float sum = rows.sum[half];
-    sum += shuffle_xor(sum, 2);
-    sum += shuffle_xor(sum, 1);
-    factor[half] = sum == 0 ? 0.0f : 1 / sum;
-    const int64_t i = first + warp_first + row_of(2 * half);
-    if (op.lse && lane_index() % 4 == 0 && i < rules.rows) {
-      const float unit = Extras ? kLn2 : static_cast<float>(rules.scale);
-      op.lse.as<float>()[b * op.lse.strides[0] + h * op.lse.strides[1] + i * op.lse.strides[2]] =
-          sum == 0 ? -INFINITY : rows.max[half] * unit + logf(sum);
-    }
-  }
-  const bool not_finite = sync_threads_or(store_rows<Element, Head>(op.out, b, h, first + warp_first, o, factor));
-  if (thread_index() == 0) strange[(b * grid_size().y + h) * grid_size().x + tile] = not_finite;
+  const bool not_finite = sync_threads_or(finish_rows<Element, Extras>(op, at, rows, o));
+  if (thread_index() == 0) strange[(static_cast<int64_t>(b) * grid_size().y + h) * grid_size().x + tile] = not_finite;
 }
 
 }  // namespace tessera::sm80

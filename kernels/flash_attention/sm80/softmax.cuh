@@ -1,5 +1,5 @@
-// What happens to a tile of scores between the two products, in the accumulators of a warp. Scores become powers of
-// two: without extras they stay q·k until the exponent, with them they are scores times log₂ e.
+// What happens to a tile of scores between the two products, in the accumulators of a warp. Scores are powers of two:
+// without extras they stay q·k until the exponent, with them they are scores times log₂ e.
 #pragma once
 
 #include "kernels/flash_attention/sm80/tile.cuh"
@@ -9,147 +9,281 @@ namespace tessera::sm80 {
 inline constexpr float kLog2E = 1.4426950408889634f;
 inline constexpr float kLn2 = 0.6931471805599453f;
 
-/// Where a warp's tile lies: its first row and first column as positions of queries and keys.
+/// Where a warp's tile lies, and how much of it counts. Positions fit into 31 bits, which saves registers; offsets of
+/// elements do not.
 struct TilePlace {
-  int64_t b, h;      ///< batch row and query head
-  int64_t row, key;  ///< of the tile's first query and key
-  int keys;          ///< columns that count; the others are hidden
+  int b, h;        ///< batch row and query head
+  int row, key;    ///< the tile's first query and key
+  int rows, keys;  ///< that count; the others are hidden
 };
 
-/// Whether a warp's tile of 16 rows by `columns` keys holds pairs that do not see each other by position.
-__device__ inline bool has_edge(const AttentionRules& rules, const TilePlace& at, int rows, int columns) {
-  const int64_t last = at.row + rows - 1;
-  return at.keys < columns || last >= rules.rows || at.key + columns > rules.end_key(at.row) ||
+/// Whether a tile holds pairs that do not see each other by position, or is not full.
+__device__ inline bool has_edge(const AttentionRules& rules, const TilePlace& at, int rows, int keys) {
+  const int last = at.row + rows - 1;
+  return at.rows < rows || at.keys < keys || last >= rules.rows || at.key + keys > rules.end_key(at.row) ||
          at.key < rules.first_key(last);
 }
 
-/// The first multiple-of-`step` tile from `key` on (below `end`) in which any of `rows` rows sees a key by mask and
-/// segments. Every thread of the block must call it.
-template <bool Extras>
-__device__ int64_t next_visible_keys(const AttentionRules& rules, int64_t b, int64_t h, int64_t row, int rows,
-                                     int64_t key, int64_t end, int step) {
-  if constexpr (Extras) {
-    if (!rules.mask && !rules.q_segments) return key;
-    const int rows_that_differ = rules.q_segments || rules.mask.strides[2] != 0 ? rows : 1;
-    for (; key < end; key += step) {
-      bool any = false;
-      for (int task = thread_index(); task < rows_that_differ * step; task += thread_count()) {
-        const int64_t i = row + task / step, j = key + task % step;
-        any = any || (i < rules.rows && j < rules.keys && rules.sees_by_mask(b, h, i, j));
-      }
-      if (sync_threads_or(any)) break;
-    }
+/// Whether any pair of a tile sees each other by position.
+__device__ inline bool has_sight(const AttentionRules& rules, const TilePlace& at) {
+  const int64_t end = at.row + at.rows < rules.rows ? at.row + at.rows : rules.rows;
+  return at.row < end && at.key < rules.end_key(end - 1) && at.key + at.keys > rules.first_key(at.row);
+}
+
+/// Whether any pair of a tile sees each other by mask and segments. Every thread of the block must call it.
+__device__ inline bool has_sight_by_mask(const AttentionRules& rules, const TilePlace& at) {
+  if (!rules.mask && !rules.q_segments) return true;
+  const int rows = rules.q_segments || rules.mask.strides[2] != 0 ? at.rows : 1;
+  const int keys = rules.q_segments || rules.mask.strides[3] != 0 ? at.keys : 1;
+  bool any = false;
+  for (int task = thread_index(); task < rows * keys; task += thread_count()) {
+    const int i = at.row + task / keys, j = at.key + task % keys;
+    any = any || (i < rules.rows && j < rules.keys && rules.sees_by_mask(at.b, at.h, i, j));
   }
-  return key;
+  return sync_threads_or(any);
 }
 
-/// Dropout's factors for two neighbouring keys j and j + 1, j even.
-struct PairFactors {
-  float first, second;
+/// Columns [begin, end) of a tile.
+struct Columns {
+  int begin, end;
+  __device__ bool hold(int column) const { return column >= begin && column < end; }
 };
-__device__ inline PairFactors dropout_pair(const AttentionRules& rules, int64_t b, int64_t h, int64_t i, int64_t j) {
-  const Words words =
-      attention_dropout_words(rules.dropout_key, rules.first_sample + b, rules.first_head + h, i, j / 4);
-  const bool upper = j % 4 != 0;
-  const auto keep = static_cast<float>(rules.keep_factor);
-  return {(upper ? words.z : words.x) >= rules.dropout_threshold ? keep : 0.0f,
-          (upper ? words.w : words.y) >= rules.dropout_threshold ? keep : 0.0f};
+__device__ inline int within(int64_t x, int size) { return x < 0 ? 0 : x > size ? size : static_cast<int>(x); }
+
+/// The columns that row `row` of a tile sees by position: keys that a query sees, or transposed, queries that see a
+/// key.
+template <bool Transposed>
+__device__ Columns columns_of(const AttentionRules& rules, const TilePlace& at, int row) {
+  if constexpr (Transposed) {
+    const int j = at.key + row;
+    if (row >= at.keys || j >= rules.keys) return {0, 0};
+    return {within(rules.first_row(j) - at.row, at.rows), within(rules.end_row(j) - at.row, at.rows)};
+  } else {
+    const int i = at.row + row;
+    if (row >= at.rows || i >= rules.rows) return {0, 0};
+    return {within(rules.first_key(i) - at.key, at.keys), within(rules.end_key(i) - at.key, at.keys)};
+  }
 }
 
-/// Running statistics of the two rows of a lane.
+/// Factors and terms of the scores of one head, in powers of two.
+struct ScoreTerms {
+  float scale;         ///< times log₂ e
+  float inner, outer;  ///< softcap: outer · tanh(inner · q·k); outer is 0 where it is off
+  float slope;         ///< of ALiBi
+  __device__ ScoreTerms(const AttentionRules& rules, int64_t h)
+      : scale(static_cast<float>(rules.scale) * kLog2E),
+        inner(rules.softcap != 0 ? static_cast<float>(rules.scale / rules.softcap) : 0.0f),
+        outer(static_cast<float>(rules.softcap) * kLog2E),
+        slope(rules.slopes ? rules.slopes.as<float>()[h * rules.slopes.strides[0]] * kLog2E : 0.0f) {}
+
+  /// The score of (i, j), whose query stands `distance` keys behind key j.
+  __device__ Score<float> operator()(float qk, int distance) const {
+    Score<float> s{qk * scale, 1};
+    if (outer != 0) {
+      const float t = 1 - 2 * reciprocal_approx(1 + exp2_approx(qk * inner * (2 * kLog2E)));
+      s = {outer * t, 1 - t * t};
+    }
+    if (slope != 0) s.value -= slope * static_cast<float>(distance < 0 ? -distance : distance);
+    return s;
+  }
+};
+
+__device__ inline uint32_t word_of(const Words& words, int index) {
+  const uint32_t low = index % 2 == 0 ? words.x : words.y, high = index % 2 == 0 ? words.z : words.w;
+  return index < 2 ? low : high;
+}
+
+/// Dropout's words of the four elements of group `group` of eight columns. A lane computes one quarter of what it and
+/// its neighbours need, or one half where rows are queries, and hands on the rest.
+template <bool Transposed>
+__device__ void dropout_words(const AttentionRules& rules, const TilePlace& at, int slice, int group,
+                              uint32_t (&words)[4]) {
+  const int lane = lane_index();
+  const auto words_at = [&](int i, int j) {
+    return attention_dropout_words(rules.dropout_key, rules.first_sample + at.b, rules.first_head + at.h, i, j / 4);
+  };
+  if constexpr (Transposed) {
+    const int own = lane / 4 % 4;
+    const int i = at.row + group * 8 + column_of(own), j = at.key + slice * 16 + lane / 16 * 4 + own / 2 * 8;
+    const Words mine = words_at(i, j);
+    uint32_t of[4] = {word_of(mine, own), 0, 0, 0};
+#pragma unroll
+    for (int m = 1; m < 4; ++m) of[m] = shuffle_xor(word_of(mine, own ^ m), 4 * m);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) words[e] = word_of({of[0], of[1], of[2], of[3]}, own ^ e);
+  } else {
+    const bool odd = lane % 2 != 0;
+    const int i = at.row + slice * 16 + row_of(odd ? 2 : 0), j = at.key + group * 8 + column_of(0);
+    const Words mine = words_at(i, j);
+    const uint32_t first = shuffle_xor(odd ? mine.x : mine.z, 1), second = shuffle_xor(odd ? mine.y : mine.w, 1);
+    words[0] = odd ? first : mine.x;
+    words[1] = odd ? second : mine.y;
+    words[2] = odd ? mine.z : first;
+    words[3] = odd ? mine.w : second;
+  }
+}
+
+/// Dropout's factors of these elements.
+template <bool Extras, bool Transposed>
+__device__ void dropout_factors(const AttentionRules& rules, const TilePlace& at, int slice, int group, float (&z)[4]) {
+#pragma unroll
+  for (int e = 0; e < 4; ++e) z[e] = 1;
+  if constexpr (Extras) {
+    if (rules.dropout_threshold == 0) return;
+    uint32_t words[4];
+    dropout_words<Transposed>(rules, at, slice, group, words);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) z[e] = words[e] >= rules.dropout_threshold ? static_cast<float>(rules.keep_factor) : 0;
+  }
+}
+
+/// Running statistics of the rows of a lane.
+template <int Slices>
 struct RowStatistics {
-  float max[2] = {-INFINITY, -INFINITY};
-  float sum[2] = {0, 0};  ///< this lane's part
+  float max[Slices][2], sum[Slices][2];  ///< sum: this lane's part
+  __device__ RowStatistics() {
+#pragma unroll
+    for (int s = 0; s < Slices; ++s)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) max[s][half] = -INFINITY, sum[s][half] = 0;
+  }
 };
 
 /// Applies options and hides pairs; hidden scores become −∞.
-template <bool Extras, int Columns>
-__device__ void finish_scores(const AttentionRules& rules, const TilePlace& at, Accumulator<Columns>& s) {
-  if (!Extras && !has_edge(rules, at, 16, Columns)) return;
+template <bool Extras, int Slices, int Groups>
+__device__ void finish_scores(const AttentionRules& rules, const ScoreTerms& terms, const TilePlace& at,
+                              float (&s)[Slices][Groups][4]) {
+  const bool edge = has_edge(rules, at, Slices * 16, Groups * 8);
+  if (!Extras && !edge) return;
+  const int shift = static_cast<int>(rules.keys - rules.rows);
 #pragma unroll
-  for (int n = 0; n < Columns / 8; ++n) {
+  for (int slice = 0; slice < Slices; ++slice) {
 #pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const int column = n * 8 + column_of(e);
-      const int64_t i = at.row + row_of(e), j = at.key + column;
-      bool visible = column < at.keys && rules.sees_by_position(i, j);
-      if constexpr (Extras) {
-        visible = visible && rules.sees_by_mask(at.b, at.h, i, j);
-        s[n][e] = rules.score(s[n][e], at.h, i, j).value * kLog2E;
+    for (int half = 0; half < 2; ++half) {
+      const int row = slice * 16 + row_of(2 * half);
+      const Columns visible = columns_of<false>(rules, at, row);
+      const int i = at.row + row;
+#pragma unroll
+      for (int n = 0; n < Groups; ++n) {
+#pragma unroll
+        for (int e = 2 * half; e < 2 * half + 2; ++e) {
+          const int column = n * 8 + column_of(e);
+          bool sees = visible.hold(column);
+          if constexpr (Extras) {
+            const int j = at.key + column;
+            sees = sees && rules.sees_by_mask(at.b, at.h, i, j);
+            s[slice][n][e] = terms(s[slice][n][e], i + shift - j).value;
+          }
+          s[slice][n][e] = sees ? s[slice][n][e] : -INFINITY;
+        }
       }
-      s[n][e] = visible ? s[n][e] : -INFINITY;
     }
+  }
+}
+
+/// One step of the online softmax: scores become weights, `o` is rescaled to the new maximum. `unit` turns a score into
+/// a power of two.
+template <int Slices, int Groups, int Width>
+__device__ void online_softmax(float unit, float (&s)[Slices][Groups][4], RowStatistics<Slices>& rows,
+                               float (&o)[Slices][Width][4]) {
+#pragma unroll
+  for (int slice = 0; slice < Slices; ++slice) {
+    float correction[2];
+    bool moved = false;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float highest = rows.max[slice][half];
+#pragma unroll
+      for (int n = 0; n < Groups; ++n)
+        highest = fmaxf(highest, fmaxf(s[slice][n][2 * half], s[slice][n][2 * half + 1]));
+      highest = fmaxf(highest, shuffle_xor(highest, 2));
+      highest = fmaxf(highest, shuffle_xor(highest, 1));
+      const float shift = highest == -INFINITY ? 0.0f : highest * unit;
+      correction[half] = exp2_approx(rows.max[slice][half] * unit - shift);
+      moved = moved || highest != rows.max[slice][half];
+      rows.max[slice][half] = highest;
+      float sum = rows.sum[slice][half] * correction[half];
+#pragma unroll
+      for (int n = 0; n < Groups; ++n) {
+#pragma unroll
+        for (int e = 2 * half; e < 2 * half + 2; ++e) {
+          s[slice][n][e] = exp2_approx(s[slice][n][e] * unit - shift);
+          sum += s[slice][n][e];
+        }
+      }
+      rows.sum[slice][half] = sum;
+    }
+    if (!warp_any(moved)) continue;
+#pragma unroll
+    for (int n = 0; n < Width; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) o[slice][n][e] *= correction[e / 2];
   }
 }
 
 /// Multiplies weights by dropout's factors.
-template <int Columns>
-__device__ void drop_weights(const AttentionRules& rules, const TilePlace& at, Accumulator<Columns>& p) {
-#pragma unroll
-  for (int n = 0; n < Columns / 8; ++n) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const PairFactors z = dropout_pair(rules, at.b, at.h, at.row + row_of(2 * half), at.key + n * 8 + column_of(0));
-      p[n][2 * half] *= z.first;
-      p[n][2 * half + 1] *= z.second;
-    }
-  }
-}
-
-/// One step of the online softmax: scores become weights, `o` is rescaled to the new maximum.
-template <bool Extras, int Columns, int Head>
-__device__ void online_softmax(const AttentionRules& rules, const TilePlace& at, Accumulator<Columns>& s,
-                               RowStatistics& rows, Accumulator<Head>& o) {
-  const float unit = Extras ? 1.0f : static_cast<float>(rules.scale) * kLog2E;
-  float shift[2], correction[2];
-  bool moved = false;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float highest = rows.max[half];
-#pragma unroll
-    for (int n = 0; n < Columns / 8; ++n) highest = fmaxf(highest, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
-    highest = fmaxf(highest, shuffle_xor(highest, 2));
-    highest = fmaxf(highest, shuffle_xor(highest, 1));
-    shift[half] = highest == -INFINITY ? 0.0f : highest * unit;
-    correction[half] = exp2_approx(rows.max[half] * unit - shift[half]);
-    moved = moved || highest != rows.max[half];
-    rows.max[half] = highest;
-    rows.sum[half] *= correction[half];
-  }
-#pragma unroll
-  for (int n = 0; n < Columns / 8; ++n) {
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      s[n][e] = exp2_approx(s[n][e] * unit - shift[e / 2]);
-      rows.sum[e / 2] += s[n][e];
-    }
-  }
-  if (warp_any(moved)) {
-#pragma unroll
-    for (int n = 0; n < Head / 8; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) o[n][e] *= correction[e / 2];
-  }
+template <bool Extras, int Slices, int Groups>
+__device__ void drop_weights(const AttentionRules& rules, const TilePlace& at, float (&p)[Slices][Groups][4]) {
   if constexpr (Extras) {
-    if (rules.dropout_threshold != 0) drop_weights<Columns>(rules, at, s);
+    if (rules.dropout_threshold == 0) return;
+#pragma unroll
+    for (int slice = 0; slice < Slices; ++slice) {
+#pragma unroll
+      for (int n = 0; n < Groups; ++n) {
+        float z[4];
+        dropout_factors<Extras, false>(rules, at, slice, n, z);
+#pragma unroll
+        for (int e = 0; e < 4; ++e) p[slice][n][e] *= z[e];
+      }
+    }
   }
 }
 
-/// What one pair contributes to the gradients: dS, and Z·P.
-struct Pair {
-  float ds, weight;
+/// The statistics of one query: log Σ exp in powers of two (+∞ hides the query), and delta.
+struct QueryStatistics {
+  float lse, delta;
 };
-template <bool Extras>
-__device__ Pair pair_gradient(const AttentionRules& rules, const TilePlace& at, int64_t i, int64_t j, bool hidden,
-                              float qk, float dout_v, float lse, float delta) {
-  if constexpr (!Extras) {
-    const float p = exp2_approx(qk * (static_cast<float>(rules.scale) * kLog2E) - lse * kLog2E);
-    return hidden ? Pair{0, 0} : Pair{p * (dout_v - delta), p};
-  } else {
-    if (hidden || !rules.sees_by_mask(at.b, at.h, i, j)) return {0, 0};
-    const Score<float> s = rules.score(qk, at.h, i, j);
-    const float p = exp2_approx((s.value - lse) * kLog2E), z = rules.dropout_factor<float>(at.b, at.h, i, j);
-    return {p * ((z == 0 ? 0.0f : z * dout_v) - delta) * s.slope, z * p};
+
+/// From q·k in `s` and dout·v in `dp` to Z·P and dS. `statistics(slice, group, e)` are those of an element's query.
+template <bool Extras, bool Transposed, int Slices, int Groups, class Statistics>
+__device__ void softmax_gradient(const AttentionRules& rules, const ScoreTerms& terms, const TilePlace& at,
+                                 float (&s)[Slices][Groups][4], float (&dp)[Slices][Groups][4],
+                                 const Statistics& statistics) {
+  const bool edge =
+      Transposed ? has_edge(rules, at, Groups * 8, Slices * 16) : has_edge(rules, at, Slices * 16, Groups * 8);
+#pragma unroll
+  for (int slice = 0; slice < Slices; ++slice) {
+    Columns visible[2] = {{0, Groups * 8}, {0, Groups * 8}};
+    if (edge) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        visible[half] = columns_of<Transposed>(rules, at, slice * 16 + row_of(2 * half));
+    }
+#pragma unroll
+    for (int n = 0; n < Groups; ++n) {
+      float z[4];
+      dropout_factors<Extras, Transposed>(rules, at, slice, n, z);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int row = slice * 16 + row_of(e), column = n * 8 + column_of(e);
+        const QueryStatistics query = statistics(slice, n, e);
+        float& weight = s[slice][n][e];
+        float& ds = dp[slice][n][e];
+        bool hidden = edge && !visible[e / 2].hold(column);
+        if constexpr (Extras) {
+          const int i = at.row + (Transposed ? column : row), j = at.key + (Transposed ? row : column);
+          hidden = hidden || i >= rules.rows || j >= rules.keys || !rules.sees_by_mask(at.b, at.h, i, j);
+          const Score<float> score = terms(weight, i + static_cast<int>(rules.keys - rules.rows) - j);
+          const float p = exp2_approx(score.value - query.lse);
+          weight = hidden ? 0.0f : z[e] * p;
+          ds = hidden ? 0.0f : p * ((z[e] == 0 ? 0.0f : z[e] * ds) - query.delta) * score.slope;
+        } else {
+          const float p = exp2_approx(weight * terms.scale - query.lse);
+          weight = hidden ? 0.0f : p;
+          ds = hidden ? 0.0f : p * (ds - query.delta);
+        }
+      }
+    }
   }
 }
 

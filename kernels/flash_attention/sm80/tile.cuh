@@ -1,150 +1,186 @@
 // Tiles of 16-bit elements in shared memory and the verbs on them, for warps of mma.m16n8k16 (sm_80 and newer). A row
-// holds `Head` elements as chunks of 16 bytes; the chunks of a row are permuted by its number, so that the eight rows
-// that one ldmatrix reads lie in different banks. Every warp owns 16 rows of the result.
+// holds `Width` elements as chunks of 16 bytes; the chunks of a row are permuted by its number, so that the eight rows
+// that one ldmatrix reads lie in different banks. A warp owns one or two slices of 16 rows of a result.
 #pragma once
 
 #include "kernels/flash_attention/cuda/rules.cuh"
 
 namespace tessera::sm80 {
 
-/// One row of Elements<4>: the heads of batch row b, head h.
+/// The rows of one head as one thread copies them: always the same chunk of every (threads / chunks)-th row. Rows start
+/// at multiples of 16 bytes. Holds one address; the rest stays with the arguments of the kernel.
+template <int Width>
 struct HeadRows {
-  const char* data;    ///< element (b, 0, h, 0)
-  int64_t row_stride;  ///< in elements
-  int64_t rows;
-  int size;      ///< elements per row
-  bool aligned;  ///< rows start at multiples of 16 bytes
+  static constexpr int kChunks = Width / 8;
+  const Elements<4>& x;
+  const uint16_t* data;  ///< this thread's chunk of row thread / kChunks
 
-  __device__ HeadRows(const Elements<4>& x, int64_t b, int64_t h)
-      : data(x.data + (b * x.strides[0] + h * x.strides[2]) * 2),
-        row_stride(x.strides[1]),
-        rows(x.shape[1]),
-        size(static_cast<int>(x.shape[3])),
-        aligned(reinterpret_cast<uintptr_t>(data) % 16 == 0 && row_stride % 8 == 0) {}
+  __device__ HeadRows(const Elements<4>& tensor, int64_t b, int64_t h)
+      : x(tensor),
+        data(tensor.as<uint16_t>() + b * x.strides[0] + h * x.strides[2] + (bytes() > 0 ? chunk() * 8 : 0) +
+             thread_index() / kChunks * x.strides[1]) {}
+  __device__ static int chunk() { return thread_index() % kChunks; }
+  /// How much of this thread's chunk exists.
+  __device__ int bytes() const {
+    const int left = static_cast<int>(x.shape[3]) - chunk() * 8;
+    return left <= 0 ? 0 : left > 8 ? 16 : left * 2;
+  }
 };
 
-template <int Rows, int Head>
+template <int Rows, int Width>
 struct Tile {
-  static constexpr int kChunks = Head / 8;
-  alignas(128) uint16_t elements[Rows * Head];
+  static constexpr int kChunks = Width / 8;
+  static constexpr int kTurned = kChunks < 8 ? kChunks : 8;  ///< neighbouring chunks that change places
+  alignas(128) uint16_t elements[Rows * Width];
 
-  /// Where chunk `chunk` of row `row` lies.
-  __device__ uint16_t* at(int row, int chunk) {
-    const int turned = kChunks % 8 == 0 ? chunk ^ (row & 7) : chunk ^ ((row >> 1) & 3);
-    return elements + (row * kChunks + turned) * 8;
+  /// Where chunk `chunk` of row `row` lies, as an index of elements.
+  __device__ static int place(int row, int chunk) {
+    return row * Width + (chunk ^ (row / (8 / kTurned) % kTurned)) * 8;
+  }
+  /// The place of a chunk that lies `distance` elements behind the one at `place`, whose number is even where distance
+  /// is not a multiple of 8·kTurned.
+  __device__ uint16_t* beside(int place, int distance) {
+    return elements + (place ^ (distance % (kTurned * 8))) + distance / (kTurned * 8) * (kTurned * 8);
   }
 
-  /// Rows [begin, begin + count) of x, zeros behind its end, behind `count` and behind each row. Asynchronous: commit,
-  /// wait and synchronise.
-  __device__ void load(const HeadRows& x, int64_t begin, int count = Rows) {
-    for (int task = thread_index(); task < Rows * kChunks; task += thread_count()) {
-      const int row = task / kChunks, chunk = task % kChunks;
-      const bool inside = row < count && begin + row < x.rows;
-      const char* from = x.data + (inside ? (begin + row) * x.row_stride + chunk * 8 : 0) * 2;
-      const int left = inside ? x.size - chunk * 8 : 0;
-      const int elements_left = left < 0 ? 0 : left > 8 ? 8 : left;
-      uint16_t* to = at(row, chunk);
-      if (x.aligned) {
-        cp_async_16(to, elements_left > 0 ? from : x.data, elements_left * 2);
-      } else {
+  /// Rows [begin, begin + count) by all `Threads` threads, zeros behind the tensor's end, behind `count` and behind
+  /// each row. Asynchronous: commit, wait and synchronise.
+  template <int Threads>
+  __device__ void load(const HeadRows<Width>& rows, int64_t begin, int count = Rows) {
+    constexpr int kStep = Threads / kChunks;
+    static_assert(Threads % kChunks == 0 && (Rows % kStep == 0 || kStep > Rows));
+    const int64_t left = rows.x.shape[1] - begin;
+    const int limit = left < count ? static_cast<int>(left) : count;
+    const int first = thread_index() / kChunks, bytes = rows.bytes();
+    const uint16_t* from = rows.data + begin * rows.x.strides[1];
 #pragma unroll
-        for (int e = 0; e < 8; ++e)
-          to[e] = e < elements_left ? reinterpret_cast<const uint16_t*>(from)[e] : uint16_t{0};
-      }
+    for (int row = 0; row < Rows; row += kStep) {
+      if (kStep > Rows && first >= Rows) break;
+      cp_async_16(elements + place(first + row, rows.chunk()), from, first + row < limit ? bytes : 0);
+      from += kStep * rows.x.strides[1];
     }
   }
 
   /// Rows [row, row + 16), elements [16·k, 16·k + 16), as operand A.
   __device__ void fragment_a(int row, int k, uint32_t (&a)[4]) {
-    ldmatrix_x4(a, at(row + lane_index() % 16, 2 * k + lane_index() / 16));
+    ldmatrix_x4(a, beside(place(row + lane_index() % 16, lane_index() / 16), k * 16));
+  }
+  /// The transpose as operand A: elements [row, row + 16) as its rows, rows [16·k, 16·k + 16) as its columns.
+  __device__ void fragment_a_transposed(int row, int k, uint32_t (&a)[4]) {
+    ldmatrix_x4_transposed(
+        a, elements + k * 16 * Width + place(lane_index() % 8 + lane_index() / 16 * 8, row / 8 + lane_index() / 8 % 2));
   }
   /// Rows [row, row + 16) as 16 columns of operand B, elements [16·k, 16·k + 16) as its rows: b[0], b[1] for the first
   /// 8 columns, b[2], b[3] for the others.
   __device__ void fragment_b(int row, int k, uint32_t (&b)[4]) {
-    ldmatrix_x4(b, at(row + lane_index() % 8 + lane_index() / 16 * 8, 2 * k + lane_index() / 8 % 2));
+    const int first = place(lane_index() % 8 + lane_index() / 16 * 8, lane_index() / 8 % 2);
+    ldmatrix_x4(b, beside(first, k * 16) + row * Width);
   }
-  /// Rows [row, row + 16) as rows of operand B, elements [16·n, 16·n + 16) as its columns.
-  __device__ void fragment_b_transposed(int row, int n, uint32_t (&b)[4]) {
-    ldmatrix_x4_transposed(b, at(row + lane_index() % 16, 2 * n + lane_index() / 16));
+  /// Rows [row, row + 16) as rows of operand B, elements [column + 16·n, column + 16·n + 16) as its columns; `column`
+  /// is a multiple of 16 and of all that is added to it.
+  __device__ void fragment_b_transposed(int row, int column, int n, uint32_t (&b)[4]) {
+    const int first = place(lane_index() % 16, column / 8 + lane_index() / 16);
+    ldmatrix_x4_transposed(b, beside(first, n * 16) + row * Width);
   }
 };
 
-/// A warp's 16 rows of a matrix of `Columns` columns, in f32: of each 8 columns a lane holds (row, column), (row,
-/// column + 1), (row + 8, column), (row + 8, column + 1) with row = lane / 4 and column = 2·(lane % 4).
-template <int Columns>
-using Accumulator = float[Columns / 8][4];
+/// A warp's slices of 16 rows of a matrix of `Columns` columns, in f32: of each 8 columns a lane holds (row, column),
+/// (row, column + 1), (row + 8, column), (row + 8, column + 1) with row = lane / 4 and column = 2·(lane % 4).
+template <int Slices, int Columns>
+using Accumulator = float[Slices][Columns / 8][4];
 
 /// The row of element `e` of an accumulator, and its column within 8.
 __device__ inline int row_of(int e) { return lane_index() / 4 + e / 2 * 8; }
 __device__ inline int column_of(int e) { return lane_index() % 4 * 2 + e % 2; }
 
-template <int Columns>
-__device__ void clear(Accumulator<Columns>& x) {
+template <int Slices, int Columns>
+__device__ void clear(float (&x)[Slices][Columns][4]) {
 #pragma unroll
-  for (int n = 0; n < Columns / 8; ++n)
+  for (int s = 0; s < Slices; ++s)
 #pragma unroll
-    for (int e = 0; e < 4; ++e) x[n][e] = 0;
+    for (int n = 0; n < Columns; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) x[s][n][e] = 0;
 }
 
-/// s += a·bᵀ: rows [row, row + 16) of a against all rows of b, over the head.
-template <class Element, int ARows, int BRows, int Head>
-__device__ void multiply_rows(Accumulator<BRows>& s, Tile<ARows, Head>& a, int row, Tile<BRows, Head>& b) {
+/// x += a·b for all slices and two neighbouring groups of eight columns.
+template <class Element, int Slices, int Groups>
+__device__ void multiply_fragments(float (&x)[Slices][Groups][4], int n, const uint32_t (&a)[Slices][4],
+                                   const uint32_t (&b)[4]) {
 #pragma unroll
-  for (int k = 0; k < Head / 16; ++k) {
-    uint32_t left[4];
-    a.fragment_a(row, k, left);
+  for (int s = 0; s < Slices; ++s) {
+    mma_m16n8k16<Element>(x[s][2 * n], a[s], b[0], b[1]);
+    mma_m16n8k16<Element>(x[s][2 * n + 1], a[s], b[2], b[3]);
+  }
+}
+
+/// s += a·bᵀ: a warp's rows of a, from `row` on, against all rows of b.
+template <class Element, int Slices, int Groups, int ARows, int BRows, int Width>
+__device__ void multiply_rows(float (&s)[Slices][Groups][4], Tile<ARows, Width>& a, int row, Tile<BRows, Width>& b) {
+  static_assert(Groups * 8 == BRows);
+#pragma unroll
+  for (int k = 0; k < Width / 16; ++k) {
+    uint32_t left[Slices][4];
+#pragma unroll
+    for (int slice = 0; slice < Slices; ++slice) a.fragment_a(row + slice * 16, k, left[slice]);
 #pragma unroll
     for (int n = 0; n < BRows / 16; ++n) {
       uint32_t right[4];
       b.fragment_b(n * 16, k, right);
-      mma_m16n8k16<Element>(s[2 * n], left, right[0], right[1]);
-      mma_m16n8k16<Element>(s[2 * n + 1], left, right[2], right[3]);
+      multiply_fragments<Element>(s, n, left, right);
     }
   }
 }
 
-/// o += p·b: p a warp's 16 rows over the rows of b, rounded to Element.
-template <class Element, int Rows, int Head>
-__device__ void multiply_weights(Accumulator<Head>& o, const Accumulator<Rows>& p, Tile<Rows, Head>& b) {
+/// o += p·b: p a warp's rows over the rows of b, rounded to Element.
+template <class Element, int Slices, int Groups, int Rows, int Width>
+__device__ void multiply_weights(float (&o)[Slices][Width / 8][4], const float (&p)[Slices][Groups][4],
+                                 Tile<Rows, Width>& b) {
+  static_assert(Groups * 8 == Rows);
 #pragma unroll
   for (int k = 0; k < Rows / 16; ++k) {
-    const uint32_t left[4] = {pack<Element>(p[2 * k][0], p[2 * k][1]), pack<Element>(p[2 * k][2], p[2 * k][3]),
-                              pack<Element>(p[2 * k + 1][0], p[2 * k + 1][1]),
-                              pack<Element>(p[2 * k + 1][2], p[2 * k + 1][3])};
+    uint32_t left[Slices][4];
 #pragma unroll
-    for (int n = 0; n < Head / 16; ++n) {
+    for (int s = 0; s < Slices; ++s)
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        left[s][e] = pack<Element>(p[s][2 * k + e / 2][e % 2 * 2], p[s][2 * k + e / 2][e % 2 * 2 + 1]);
+#pragma unroll
+    for (int n = 0; n < Width / 16; ++n) {
       uint32_t right[4];
-      b.fragment_b_transposed(k * 16, n, right);
-      mma_m16n8k16<Element>(o[2 * n], left, right[0], right[1]);
-      mma_m16n8k16<Element>(o[2 * n + 1], left, right[2], right[3]);
+      b.fragment_b_transposed(k * 16, 0, n, right);
+      multiply_fragments<Element>(o, n, left, right);
     }
   }
 }
 
-/// Writes a warp's rows, scaled per row (factor[0] for lane / 4, factor[1] for lane / 4 + 8); true where an element
-/// that was written is not finite.
-template <class Element, int Head>
-__device__ bool store_rows(const Elements<4>& y, int64_t b, int64_t h, int64_t first, const Accumulator<Head>& x,
-                           const float (&factor)[2]) {
+/// Rows [first, first + 16·Slices) of the result of a warp, scaled per row, as far as they lie before `end`; true where
+/// an element that was written is not finite.
+template <class Element, int Slices, int Groups>
+__device__ bool store_rows(const Elements<4>& y, int64_t b, int64_t h, int64_t first, int64_t end,
+                           const float (&x)[Slices][Groups][4], const float (&factor)[Slices][2]) {
   bool strange = false;
   auto* base = y.as<Element>() + b * y.strides[0] + h * y.strides[2];
-  const bool in_pairs = (reinterpret_cast<uintptr_t>(base) % 4 == 0) && y.strides[1] % 2 == 0 && y.shape[3] % 2 == 0;
+  const int width = static_cast<int>(y.shape[3]);
+  const bool in_pairs = (reinterpret_cast<uintptr_t>(base) % 4 == 0) && y.strides[1] % 2 == 0 && width % 2 == 0;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int64_t row = first + lane_index() / 4 + half * 8;
-    if (row >= y.shape[1]) continue;
-    Element* to = base + row * y.strides[1];
+  for (int s = 0; s < Slices; ++s) {
 #pragma unroll
-    for (int n = 0; n < Head / 8; ++n) {
-      const int column = n * 8 + lane_index() % 4 * 2;
-      const float low = x[n][2 * half] * factor[half], high = x[n][2 * half + 1] * factor[half];
-      if (column >= y.shape[3]) continue;
-      strange = strange || !(fabsf(low) < INFINITY) || (column + 1 < y.shape[3] && !(fabsf(high) < INFINITY));
-      if (in_pairs) {
-        *reinterpret_cast<uint32_t*>(to + column) = pack<Element>(low, high);
-      } else {
-        to[column] = Element(low);
-        if (column + 1 < y.shape[3]) to[column + 1] = Element(high);
+    for (int half = 0; half < 2; ++half) {
+      const int64_t row = first + s * 16 + row_of(2 * half);
+      Element* to = base + row * y.strides[1];
+#pragma unroll
+      for (int n = 0; n < Groups; ++n) {
+        const int column = n * 8 + column_of(0);
+        if (row >= end || column >= width) continue;
+        const float low = x[s][n][2 * half] * factor[s][half], high = x[s][n][2 * half + 1] * factor[s][half];
+        strange = strange || !(fabsf(low) < INFINITY) || (column + 1 < width && !(fabsf(high) < INFINITY));
+        if (in_pairs) {
+          *reinterpret_cast<uint32_t*>(to + column) = pack<Element>(low, high);
+        } else {
+          to[column] = Element(low);
+          if (column + 1 < width) to[column + 1] = Element(high);
+        }
       }
     }
   }

@@ -153,16 +153,16 @@ AttentionOptions AttentionCase::options() const {
   options.first_head = kFirstHead;
   options.q_bucket_size = q_bucket_size;
   options.k_bucket_size = k_bucket_size;
+  options.deterministic = deterministic;
   return options;
 }
 
 std::string AttentionCase::describe() const {
   return format_message(
       "B={} N={} M={} H={} KvH={} D={} causal={} window={},{} softcap={} dropout={} alibi={} mask={} segments={} "
-      "tiles={}x{} "
-      "packed={}",
+      "tiles={}x{} deterministic={} packed={}",
       {B, N, M, H, KvH, D, causal, window_left, window_right, softcap, dropout, !slopes.empty(), mask.size(),
-       !q_segments.empty(), q_bucket_size, k_bucket_size, packed});
+       !q_segments.empty(), q_bucket_size, k_bucket_size, deterministic, packed});
 }
 
 AttentionAnswer plain_attention(const AttentionCase& c, const std::function<double(double)>& round) {

@@ -24,6 +24,7 @@ struct AttentionCase {
   std::vector<uint8_t> mask{};                      // of mask_shape, or empty
   std::vector<int32_t> q_segments{}, k_segments{};  // [B, N] and [B, M], or empty
   int64_t q_bucket_size = 512, k_bucket_size = 1024;
+  bool deterministic = true;
   bool packed = false;                        // q, k and v (and their gradients) are views of one buffer; needs N = M
   std::vector<double> q{}, k{}, v{}, dout{};  // [B, N, H, D] and [B, M, KvH, D]
 

@@ -69,21 +69,64 @@ TEST(FlashAttention, DoublePrecision) {
   EXPECT_LT(largest_error(run_attention(c, DType::f64), exact_attention(c)), 1e-13);
 }
 
+void expect_as_good_as_plain(const AttentionCase& c, DType dtype) {
+  const AttentionAnswer exact = exact_attention(c), fused = run_attention(c, dtype);
+  const AttentionAnswer plain = plain_attention(c, [&](double value) { return rounded(value, dtype); });
+  EXPECT_LE(relative_error(fused.out, exact.out), 2 * relative_error(plain.out, exact.out)) << c.describe();
+  EXPECT_LE(relative_error(fused.lse, exact.lse), 1e-5) << c.describe();
+  EXPECT_LE(relative_error(fused.dq, exact.dq), 3 * relative_error(plain.dq, exact.dq)) << c.describe();
+  EXPECT_LE(relative_error(fused.dk, exact.dk), 3 * relative_error(plain.dk, exact.dk)) << c.describe();
+  EXPECT_LE(relative_error(fused.dv, exact.dv), 3 * relative_error(plain.dv, exact.dv)) << c.describe();
+}
+
 TEST(FlashAttention, SixteenBitIsAsGoodAsPlain) {
   for (const DType dtype : {DType::bf16, DType::f16}) {
-    for (const int64_t D : {40, 64}) {
-      AttentionCase c{.B = 2, .N = 201, .M = 203, .H = 2, .KvH = 1, .D = D};
-      c.causal = D == 64;
-      c.fill(4, dtype);
-      const AttentionAnswer exact = exact_attention(c), fused = run_attention(c, dtype);
-      const AttentionAnswer plain = plain_attention(c, [&](double value) { return rounded(value, dtype); });
-      EXPECT_LE(relative_error(fused.out, exact.out), 2 * relative_error(plain.out, exact.out)) << c.describe();
-      EXPECT_LE(relative_error(fused.lse, exact.lse), 1e-5) << c.describe();
-      EXPECT_LE(relative_error(fused.dq, exact.dq), 3 * relative_error(plain.dq, exact.dq)) << c.describe();
-      EXPECT_LE(relative_error(fused.dk, exact.dk), 3 * relative_error(plain.dk, exact.dk)) << c.describe();
-      EXPECT_LE(relative_error(fused.dv, exact.dv), 3 * relative_error(plain.dv, exact.dv)) << c.describe();
+    for (const int64_t D : {24, 40, 64, 128, 256}) {
+      AttentionCase c{.B = 1, .N = 201, .M = 203, .H = 2, .KvH = 1, .D = D};
+      c.causal = D == 64 || D == 256;
+      for (const bool deterministic : {true, false}) {
+        c.deterministic = deterministic;
+        c.fill(4, dtype);
+        expect_as_good_as_plain(c, dtype);
+      }
     }
   }
+}
+
+TEST(FlashAttention, SixteenBitOptionsAreAsGoodAsPlain) {
+  AttentionCase c{.B = 1, .N = 300, .M = 290, .H = 2, .KvH = 2, .D = 64};
+  c.softcap = 4;
+  c.slopes = {0.25f, 0.0625f};
+  c.window_left = 200;
+  c.dropout = 0.2f;
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    c.deterministic = dtype == DType::f16;
+    c.fill(5, dtype);
+    expect_as_good_as_plain(c, dtype);
+  }
+}
+
+TEST(FlashAttention, SixteenBitBucketSizesAgree) {
+  AttentionCase c{.N = 150, .M = 170, .D = 128};
+  c.causal = true;
+  c.fill(6, DType::bf16);
+  const AttentionAnswer exact = exact_attention(c);
+  for (const int64_t q : {16, 48, 512}) {
+    for (const int64_t k : {16, 48, 512}) {
+      c.q_bucket_size = q, c.k_bucket_size = k, c.deterministic = q == k;
+      EXPECT_LT(largest_error(run_attention(c, DType::bf16), exact), 1e-2) << c.describe();
+    }
+  }
+}
+
+TEST(FlashAttention, TheDeterministicFormGivesTheSameBits) {
+  AttentionCase c{.B = 1, .N = 140, .M = 150, .H = 4, .KvH = 2, .D = 64};
+  c.fill(7, DType::bf16);
+  const AttentionAnswer first = run_attention(c, DType::bf16), second = run_attention(c, DType::bf16);
+  EXPECT_EQ(first.out, second.out);
+  EXPECT_EQ(first.dq, second.dq);
+  EXPECT_EQ(first.dk, second.dk);
+  EXPECT_EQ(first.dv, second.dv);
 }
 
 TEST(FlashAttention, ViewsOfOnePackedBuffer) {

@@ -16,8 +16,22 @@ namespace {
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 /// The levels of each option; a trial picks one level per option.
-enum Option { kLine, kSoftcap, kBias, kDrop, kMask, kSegments, kHeads, kShape, kType, kTiles, kHeadSize, kOptions };
-constexpr std::array<int, kOptions> kLevels{5, 2, 2, 2, 5, 2, 3, 3, 4, 3, 2};
+enum Option {
+  kLine,
+  kSoftcap,
+  kBias,
+  kDrop,
+  kMask,
+  kSegments,
+  kHeads,
+  kShape,
+  kType,
+  kTiles,
+  kHeadSize,
+  kOrder,
+  kOptions
+};
+constexpr std::array<int, kOptions> kLevels{5, 2, 2, 2, 5, 2, 3, 3, 4, 3, 4, 2};
 using Trial = std::array<int, kOptions>;
 
 /// Trials in which every pair of levels of every two options occurs: at each step the best of some random trials.
@@ -78,7 +92,7 @@ AttentionCase case_of(const Trial& trial, uint64_t seed) {
                   .M = shapes[trial[kShape]][1],
                   .H = heads[trial[kHeads]][0],
                   .KvH = heads[trial[kHeads]][1],
-                  .D = trial[kHeadSize] == 0 ? 16 : 10};
+                  .D = std::array{16, 10, 72, 136}[trial[kHeadSize]]};
   c.causal = trial[kLine] == 1 || trial[kLine] == 2;
   if (trial[kLine] == 2) c.window_left = 20;
   if (trial[kLine] == 3) c.window_left = 12, c.window_right = 7;
@@ -96,6 +110,7 @@ AttentionCase case_of(const Trial& trial, uint64_t seed) {
     }
   }
   c.q_bucket_size = tiles[trial[kTiles]][0], c.k_bucket_size = tiles[trial[kTiles]][1];
+  c.deterministic = trial[kOrder] == 0;
   c.packed = c.N == c.M && c.H == c.KvH;
   return c;
 }

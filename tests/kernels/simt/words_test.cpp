@@ -118,6 +118,19 @@ std::array<float, 2> copied_under(Delivery delivery) {
   return seen;
 }
 
+TEST(SimtWords, AtomicSumsAndReciprocals) {
+  float sum = 0;
+  int32_t count = 0;
+  run_grid({}, 64, 0, [&] {
+    atomic_add(&sum, 0.5f);
+    atomic_add(&count, 1);
+  });
+  EXPECT_EQ(sum, 32);
+  EXPECT_EQ(count, 64);
+  EXPECT_EQ(reciprocal_approx(4.0f), 0.25f);
+  EXPECT_EQ(reciprocal_approx(INFINITY), 0.0f);
+}
+
 TEST(SimtWords, CopiesArriveWhenThePolicySays) {
   EXPECT_EQ(copied_under(Delivery::eager), (std::array<float, 2>{2, 2}));
   for (const Delivery delivery : {Delivery::lazy, Delivery::newest_first}) {
