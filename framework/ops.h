@@ -24,6 +24,16 @@ struct LinearOptions {
 /// activation(x·Wᵀ + b) + residual for x [..., C], W [N, C], b [N] or absent → [..., N].
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias = {},
                 const LinearOptions& options = {});
+/// The two layers of an mlp; biases may be absent.
+struct MlpWeights {
+  Variable up;         ///< [F, C]
+  Variable up_bias;    ///< [F]
+  Variable down;       ///< [N, F]
+  Variable down_bias;  ///< [N]
+};
+/// activation(x·upᵀ + up_bias)·downᵀ + down_bias + residual for x [..., C] → [..., N]: two linear layers whose backward
+/// multiplies by the activation's slope within a product. The activation is a GELU.
+Variable mlp(const Variable& x, const MlpWeights& weights, const LinearOptions& options);
 /// x·[W1; W2]ᵀ + [b1; b2] for W1 [N1, C], W2 [N2, C] → [..., N1 + N2]; one product where W1 and W2 are neighbours.
 Variable joint_linear(const Variable& x, const Variable& weight1, const Variable& weight2, const Variable& bias1 = {},
                       const Variable& bias2 = {});
@@ -105,6 +115,7 @@ struct FlashAttentionOptions {
   std::optional<DType> compute_dtype = {};  ///< of the core, e.g. bf16 for f32 inputs; default: that of q
   int64_t q_bucket_size = 512;              ///< upper bound of the query tile
   int64_t k_bucket_size = 1024;             ///< upper bound of the key tile
+  bool deterministic = true;  ///< false: on a GPU a 16-bit backward may sum dq in any order, which is faster
 };
 /// softmax(q·kᵀ·scale)·v, tile by tile, for q [B, N, H, D], k and v [B, M, KvH, D] → [B, N, H, D]. KvH divides H; D ≤
 /// 256. Rows that see nothing give 0.

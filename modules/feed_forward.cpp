@@ -24,10 +24,12 @@ Variable FeedForward::operator()(const Variable& x, const Variable& residual) co
   const Activation activation = kind == Kind::gelu        ? Activation::gelu_exact
                                 : kind == Kind::gelu_tanh ? Activation::gelu_tanh
                                                           : Activation::none;
-  Variable h = up(x, {.activation = activation});
-  if (kind == Kind::swiglu) h = ops::swiglu(h);
-  if (dropout > 0 && x.pass().training()) return ops::dropout(down(h), dropout, dropout_site, residual);
-  return down(h, {.residual = residual});
+  const bool drops = dropout > 0 && x.pass().training();
+  const Variable added = drops ? Variable() : residual;
+  const Variable y = kind == Kind::swiglu ? down(ops::swiglu(up(x)), {.residual = added})
+                                          : ops::mlp(x, {up.weight, up.bias, down.weight, down.bias},
+                                                     {.activation = activation, .residual = added});
+  return drops ? ops::dropout(y, dropout, dropout_site, residual) : y;
 }
 
 }  // namespace tessera

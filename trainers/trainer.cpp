@@ -82,7 +82,9 @@ Trainer::Trainer(const Config& config)
       optimizer_(make_optimizer(arena_, config)),
       uploader_(device_),
       state_buffers_{PinnedBuffer(device_, sizeof(StepState)), PinnedBuffer(device_, sizeof(StepState))},
-      state_(optimizer_.control().read()) {}
+      state_(optimizer_.control().read()) {
+  allow_tf32(config.tf32);
+}
 
 StepReport Trainer::step() {
   begin_step();

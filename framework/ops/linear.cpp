@@ -1,6 +1,7 @@
 // y = activation(x·Wᵀ + b) + residual. Backward keeps x (or its recipe) and, with an activation, its input.
 #include "framework/ops.h"
 #include "kernels/elementwise/gelu.h"
+#include "kernels/matmul/linear_gradients.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/reduce/sum.h"
 
@@ -21,6 +22,20 @@ void check(const char* op, const Variable& x, const Variable& weight, const Vari
          bias.shape(), weight.shape());
 }
 
+// y = activation(pre = x·Wᵀ + b) + residual
+void product(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, Activation activation,
+             const Tensor& pre, const Tensor& y) {
+  launch(MatMul{.a = x.in<3>(),
+                .b = w.transpose(0, 1).in<3>(),
+                .bias = bias.in<1>(),
+                .add = residual.defined() ? residual.rows().in<3>() : In<3>{},
+                .activation = activation,
+                .pre_activation = pre.defined() ? pre.rows().out<3>() : Out<3>{},
+                .c = y.out<3>(),
+                .beta = 0},
+         exec_of(y.device()));
+}
+
 // dx (+)= dy·W
 void input_gradient(const Tensor& dy, const Tensor& weight, GradientSlot& dx) {
   if (!dx.wanted()) return;
@@ -36,24 +51,23 @@ void input_gradient(const Tensor& dy, const Tensor& weight, GradientSlot& dx) {
          exec_of(out.device()));
 }
 
-// dW (+)= dyᵀ·x, in the dtype of the master weights
-void weight_gradient(const Tensor& dy, const Tensor& x, const GradientTarget& dw) {
-  launch(MatMul{.a = dy.transpose(0, 1).in<3>(),
-                .b = x.in<3>(),
-                .bias = {},
-                .add = {},
-                .activation = Activation::none,
-                .pre_activation = {},
-                .c = dw.tensor.out<3>(),
-                .beta = dw.beta},
+// dW (+)= dyᵀ·x and db (+)= Σ dy, in the dtype of the master weights
+void weight_gradient(const Tensor& dy, const Tensor& x, const GradientTarget& dw, const GradientTarget& db) {
+  launch(LinearWeightGradient{.dy = dy.in<2>(),
+                              .x = x.in<2>(),
+                              .dweight = dw.tensor.out<2>(),
+                              .dweight_beta = dw.beta,
+                              .dbias = db.tensor.defined() ? db.tensor.out<1>() : Out<1>{},
+                              .dbias_beta = db.beta},
          exec_of(dy.device()));
 }
 
-void bias_gradient(const Tensor& dy, GradientSlot& db) {
-  if (!db.wanted()) return;
-  const auto [out, beta] = db.target();
-  launch(Sum{.x = dy.in<3>(), .scale = 1, .beta = beta, .y = out.out<2>()}, exec_of(out.device()));
+void bias_gradient(const Tensor& dy, const GradientTarget& db) {
+  if (!db.tensor.defined()) return;
+  launch(Sum{.x = dy.in<3>(), .scale = 1, .beta = db.beta, .y = db.tensor.out<2>()}, exec_of(dy.device()));
 }
+
+GradientTarget target_of(GradientSlot& slot) { return slot.wanted() ? slot.target() : GradientTarget{}; }
 
 // dy of the activation's input, in place where nobody else holds dy.
 Tensor activation_gradient(const Tensor& pre, const Tensor& dy, Activation activation) {
@@ -72,9 +86,29 @@ Tensor activate(const Tensor& pre, Activation activation) {
   return y;
 }
 
-}  // namespace
+/// What ties the two layers of an mlp: the upper one multiplies by the slope of the lower one's activation, within the
+/// product that forms its input's gradient, so what reaches the lower one is the gradient of `pre`.
+struct Link {
+  Tensor pre;  ///< undefined: none
+  Activation activation = Activation::none;
+};
 
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias, const LinearOptions& options) {
+void input_gradient(const Tensor& dy, const Tensor& weight, const Link& below, GradientSlot& dx) {
+  if (!below.pre.defined()) return input_gradient(dy, weight, dx);
+  if (!dx.wanted()) return;
+  const Tensor dpre = empty_like(below.pre);
+  launch(LinearActivationGradient{.dy = dy.in<2>(),
+                                  .weight = weight.in<2>(),
+                                  .pre = below.pre.rows().in<2>(),
+                                  .activation = below.activation,
+                                  .dpre = dpre.rows().out<2>()},
+         exec_of(dy.device()));
+  dx.add(dpre);
+}
+
+/// `below` is the layer that made x; `above`, where there is one, gets this layer's link and takes over its slope.
+Variable run_linear(const Variable& x, const Variable& weight, const Variable& bias, const LinearOptions& options,
+                    const Link& below, Link* above) {
   check("linear", x, weight, bias);
   const Variable& residual = options.residual;
   const Shape shape = x.shape().with(-1, weight.dim(0));
@@ -89,27 +123,35 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
   const Tensor w = weight.value_as(x.dtype());
   const Tensor y = Tensor::empty(shape, dtype, x.device());
   const Tensor pre = activated ? empty_like(y) : Tensor();
-  launch(MatMul{.a = x.value().rows().in<3>(),
-                .b = w.transpose(0, 1).in<3>(),
-                .bias = bias.value().in<1>(),
-                .add = residual.defined() ? residual.value().rows().in<3>() : In<3>{},
-                .activation = options.activation,
-                .pre_activation = activated ? pre.rows().out<3>() : Out<3>{},
-                .c = y.rows().out<3>(),
-                .beta = 0},
-         exec_of(y.device()));
+  product(x.value().rows(), w, bias.value(), residual.defined() ? residual.value() : Tensor(), options.activation, pre,
+          y.rows());
+  if (above != nullptr) *above = {pre, options.activation};
 
-  auto backward = [x = x.saved(), w, pre, activation = options.activation, dtype = x.dtype()](
+  const Tensor sloped = above == nullptr ? pre : Tensor();  // whose slope is this layer's to apply
+  auto backward = [x = x.saved(), w, sloped, below, activation = options.activation, dtype = x.dtype()](
                       const Tensor& dy, GradientSlot dx, GradientSlot dw, GradientSlot db, GradientSlot dresidual) {
     dresidual.add(dy);
-    const Tensor dp = (pre.defined() ? activation_gradient(pre, dy, activation) : dy).to(dtype).rows();
-    input_gradient(dp, w, dx);
-    if (dw.wanted()) weight_gradient(dp, x.get().rows(), dw.target());
-    bias_gradient(dp, db);
+    const Tensor dp = (sloped.defined() ? activation_gradient(sloped, dy, activation) : dy).to(dtype).rows();
+    input_gradient(dp, w, below, dx);
+    if (dw.wanted()) weight_gradient(dp, x.get().rows(), dw.target(), target_of(db));
+    else bias_gradient(dp, target_of(db));
   };
   Variable out = record("linear", y, std::move(backward), x, weight, bias, residual);
   if (!activated) return out;
   return std::move(out).recomputed_by([pre, activation = options.activation] { return activate(pre, activation); });
+}
+
+}  // namespace
+
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias, const LinearOptions& options) {
+  return run_linear(x, weight, bias, options, {}, nullptr);
+}
+
+Variable mlp(const Variable& x, const MlpWeights& weights, const LinearOptions& options) {
+  expect(options.activation != Activation::none, "mlp: needs an activation; use linear twice");
+  Link link;
+  const Variable hidden = run_linear(x, weights.up, weights.up_bias, {.activation = options.activation}, {}, &link);
+  return run_linear(hidden, weights.down, weights.down_bias, {.residual = options.residual}, link, nullptr);
 }
 
 namespace {
@@ -120,27 +162,14 @@ Tensor joined(const Tensor& first, const Tensor& second) {
   return joined_view(parts, 0);
 }
 
-void project(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y) {
-  launch(MatMul{.a = x.in<3>(),
-                .b = w.transpose(0, 1).in<3>(),
-                .bias = bias.in<1>(),
-                .add = {},
-                .activation = Activation::none,
-                .pre_activation = {},
-                .c = y.out<3>(),
-                .beta = 0},
-         exec_of(y.device()));
-}
-
 void joint_weight_gradient(const Tensor& dy, const Tensor& x, GradientSlot& dw1, GradientSlot& dw2, int64_t n1) {
-  const GradientTarget first = dw1.wanted() ? dw1.target() : GradientTarget{};
-  const GradientTarget second = dw2.wanted() ? dw2.target() : GradientTarget{};
+  const GradientTarget first = target_of(dw1), second = target_of(dw2);
   if (first.tensor.defined() && second.tensor.defined() && first.beta == second.beta) {
     const Tensor both = joined(first.tensor, second.tensor);
-    if (both.defined()) return weight_gradient(dy, x, {both, first.beta});
+    if (both.defined()) return weight_gradient(dy, x, {both, first.beta}, {});
   }
-  if (first.tensor.defined()) weight_gradient(dy.slice(1, 0, n1), x, first);
-  if (second.tensor.defined()) weight_gradient(dy.slice(1, n1, dy.dim(1)), x, second);
+  if (first.tensor.defined()) weight_gradient(dy.slice(1, 0, n1), x, first, {});
+  if (second.tensor.defined()) weight_gradient(dy.slice(1, n1, dy.dim(1)), x, second, {});
 }
 
 }  // namespace
@@ -159,10 +188,10 @@ Variable joint_linear(const Variable& x, const Variable& weight1, const Variable
   const Tensor bias = bias1.defined() && bias2.defined() ? joined(bias1.value(), bias2.value()) : Tensor();
   const Tensor w = biased && !bias.defined() ? Tensor() : joined(w1, w2);
   if (w.defined()) {
-    project(rows, w, bias, y.rows());
+    product(rows, w, bias, {}, Activation::none, {}, y.rows());
   } else {
-    project(rows, w1, bias1.value(), y.rows().slice(1, 0, n1));
-    project(rows, w2, bias2.value(), y.rows().slice(1, n1, n));
+    product(rows, w1, bias1.value(), {}, Activation::none, {}, y.rows().slice(1, 0, n1));
+    product(rows, w2, bias2.value(), {}, Activation::none, {}, y.rows().slice(1, n1, n));
   }
 
   auto backward = [x = x.saved(), w, w1, w2, n1, n](const Tensor& gradient, GradientSlot dx, GradientSlot dw1,
@@ -175,8 +204,8 @@ Variable joint_linear(const Variable& x, const Variable& weight1, const Variable
       input_gradient(dy.slice(1, n1, n), w2, dx);
     }
     joint_weight_gradient(dy, x.get().rows(), dw1, dw2, n1);
-    bias_gradient(dy.slice(1, 0, n1), db1);
-    bias_gradient(dy.slice(1, n1, n), db2);
+    bias_gradient(dy.slice(1, 0, n1), target_of(db1));
+    bias_gradient(dy.slice(1, n1, n), target_of(db2));
   };
   return record("joint_linear", y, std::move(backward), x, weight1, weight2, bias1, bias2);
 }

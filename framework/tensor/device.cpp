@@ -34,6 +34,7 @@ std::string to_string(Device device) { return device.is_cpu() ? "cpu" : "cuda:" 
 int cuda_device_count() { return 0; }
 
 Exec exec_of(Device) { return Cpu{}; }
+void allow_tf32(bool) {}
 #endif
 
 }  // namespace tessera

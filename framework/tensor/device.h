@@ -31,4 +31,7 @@ int cuda_device_count();
 /// How to run a kernel on the memory of `device`: on the CPU the calling thread's team, on a GPU its work stream.
 Exec exec_of(Device device);
 
+/// Whether float32 matrix products on GPUs may round their factors to TF32: faster, three digits. Off at first.
+void allow_tf32(bool allowed);
+
 }  // namespace tessera

@@ -4,6 +4,7 @@
 
 #include "framework/tensor/device.h"
 #include "kernels/common/cuda/runtime.h"
+#include "kernels/matmul/product_cuda.h"
 
 namespace tessera {
 namespace {
@@ -39,5 +40,7 @@ Exec exec_of(Device device) {
   if (device.is_cpu()) return Cpu{};
   return Cuda{device.index, work_stream(device.index)};
 }
+
+void allow_tf32(bool allowed) { set_tf32(allowed); }
 
 }  // namespace tessera

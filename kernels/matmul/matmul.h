@@ -4,7 +4,8 @@
 //     c = activation(p) + add + beta·c
 //
 // Products are summed in f32 (f64 for f64). The activation reads p as rounded to c's dtype, with or without
-// pre_activation, so a backward pass that starts from the stored p sees what the forward pass saw.
+// pre_activation, so a backward pass that starts from the stored p sees what the forward pass saw; on a GPU gelu_tanh
+// with pre_activation is part of the product and reads p before it is rounded.
 #pragma once
 
 #include "kernels/common/activation.h"

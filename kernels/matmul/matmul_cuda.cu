@@ -20,13 +20,6 @@ struct EpilogueArguments {
 };
 
 template <class T>
-__device__ T round_to(DType dtype, T value) {
-  if (dtype == DType::bf16) return static_cast<float>(BFloat16(static_cast<float>(value)));
-  if (dtype == DType::f16) return static_cast<float>(Half(static_cast<float>(value)));
-  return value;
-}
-
-template <class T>
 __device__ T activate(Activation activation, T value) {
   if (activation == Activation::gelu_tanh) return GeluTanh::value(value);
   if (activation == Activation::gelu_exact) return GeluExact::value(value);
@@ -37,8 +30,9 @@ template <class T>
 __global__ void epilogue_kernel(const __grid_constant__ EpilogueArguments op) {
   const int64_t width = op.c.shape[2], pieces = (width + kVector - 1) / kVector, task = grid_thread();
   if (task >= op.c.shape[0] * op.c.shape[1] * pieces) return;
-  const int64_t column = task % pieces * kVector, row = task / pieces % op.c.shape[1],
-                batch = task / pieces / op.c.shape[1];
+  const auto [line, piece] = divide(task, pieces);
+  const auto [batch, row] = divide(line, op.c.shape[1]);
+  const int64_t column = piece * kVector;
   const int n = run_length(width - column);
   const auto at = [&](const Elements<3>& x) { return batch * x.strides[0] + row * x.strides[1] + column; };
   T value[kVector] = {}, other[kVector] = {};
@@ -66,12 +60,14 @@ __global__ void epilogue_kernel(const __grid_constant__ EpilogueArguments op) {
 
 In<3> read(const Out<3>& x) { return {x.data, x.dtype, x.shape, x.strides}; }
 
-void run_epilogue(const MatMul& op, Cuda cuda, const In<3>& product) {
-  const EpilogueArguments arguments{product, op.bias, op.add, op.activation, op.pre_activation, op.c, op.beta};
+void launch_epilogue(const EpilogueArguments& op, Cuda cuda) {
   const int64_t tasks = op.c.shape[0] * op.c.shape[1] * pieces_of(op.c.shape[2], kVector);
-  select_compute(
-      [&]<class T>() { launch_grid("matmul", epilogue_kernel<T>, cuda, {.x = pieces_of(tasks, 256)}, arguments); },
-      op.c.dtype);
+  select_compute([&]<class T>() { launch_grid("matmul", epilogue_kernel<T>, cuda, {.x = pieces_of(tasks, 256)}, op); },
+                 op.c.dtype);
+}
+
+void run_epilogue(const MatMul& op, Cuda cuda, const In<3>& product) {
+  launch_epilogue({product, op.bias, op.add, op.activation, op.pre_activation, op.c, op.beta}, cuda);
 }
 
 /// Whether the lines of an operand lie one after the other, as cuBLASLt wants them.
@@ -105,6 +101,26 @@ class Operand {
   In<3> view_;
 };
 
+/// c = activation(a·b + bias), p kept on the way: in one call where cuBLASLt has the activation, else p is written in
+/// c's dtype and read again.
+void run_activated(const MatMul& op, const In<3>& a, const In<3>& b, Cuda cuda) {
+  DeviceProduct product{.a = a,
+                        .b = b,
+                        .bias = op.bias,
+                        .base = {},
+                        .beta = 0,
+                        .epilogue = ProductEpilogue::gelu,
+                        .aux = op.pre_activation,
+                        .row_sum = {},
+                        .c = op.c};
+  if (op.activation == Activation::gelu_tanh && op.pre_activation && product.try_run(cuda)) return;
+  product.epilogue = ProductEpilogue::none;
+  product.aux = {};
+  product.c = op.pre_activation ? op.pre_activation : op.c;
+  product(cuda);
+  launch_epilogue({read(product.c), In<1>{}, In<3>{}, op.activation, Out<3>{}, op.c, 0}, cuda);
+}
+
 }  // namespace
 
 void MatMul::operator()(Cuda cuda) const {
@@ -113,18 +129,25 @@ void MatMul::operator()(Cuda cuda) const {
   const Operand left(a, cuda), right(b, cuda);
   const bool bias_fits = !bias || (bias.dtype == c.dtype && bias.strides[0] == 1);
   const bool add_fits = !add || (beta == 0 && add.dtype == c.dtype && add.strides[1] >= c.shape[2]);
-  if (activation == Activation::none && bias_fits && add_fits) {
-    const In<3> base = beta != 0 ? read(c) : add;
-    DeviceProduct{
-        .a = left.view(), .b = right.view(), .bias = bias, .base = base, .beta = add ? 1.0f : beta, .c = c}(cuda);
-    return;
-  }
+  DeviceProduct product{.a = left.view(),
+                        .b = right.view(),
+                        .bias = bias,
+                        .base = beta != 0 ? read(c) : add,
+                        .beta = add ? 1.0f : beta,
+                        .epilogue = ProductEpilogue::none,
+                        .aux = {},
+                        .row_sum = {},
+                        .c = c};
+  if (activation == Activation::none && bias_fits && add_fits) return product(cuda);
+  if (activation != Activation::none && bias_fits && !add && beta == 0)
+    return run_activated(*this, left.view(), right.view(), cuda);
   const DType dtype = c.dtype == DType::f64 ? DType::f64 : DType::f32;
   const Scratch scratch(cuda, static_cast<size_t>(c.numel() * size_of(dtype)));
   const int64_t m = c.shape[1], n = c.shape[2];
-  const Out<3> product{scratch.as<void>(), dtype, c.shape, {m * n, n, 1}};
-  DeviceProduct{.a = left.view(), .b = right.view(), .bias = {}, .base = {}, .beta = 0, .c = product}(cuda);
-  run_epilogue(*this, cuda, read(product));
+  product.bias = {}, product.base = {}, product.beta = 0;
+  product.c = {scratch.as<void>(), dtype, c.shape, {m * n, n, 1}};
+  product(cuda);
+  run_epilogue(*this, cuda, read(product.c));
 }
 
 }  // namespace tessera

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "kernels/common/cuda/cublaslt.h"
 #include "kernels/common/cuda/runtime.h"
@@ -19,6 +21,24 @@ cudaDataType_t type_of(DType dtype) {
     case DType::f16: return CUDA_R_16F;
     default: return CUDA_R_16BF;
   }
+}
+
+std::atomic<bool> tf32_allowed{false};
+
+cublasComputeType_t compute_of(const DeviceProduct& product) {
+  if (product.c.dtype == DType::f64) return CUBLAS_COMPUTE_64F;
+  return product.a.dtype == DType::f32 && tf32_allowed ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+}
+
+cublasLtEpilogue_t epilogue_of(const DeviceProduct& product) {
+  switch (product.epilogue) {
+    case ProductEpilogue::gelu: return product.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+    case ProductEpilogue::gelu_gradient: return CUBLASLT_EPILOGUE_DGELU;
+    default: break;
+  }
+  // What is multiplied is bᵀ·aᵀ, so a is the second factor.
+  if (product.row_sum) return CUBLASLT_EPILOGUE_BGRADB;
+  return product.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
 }
 
 /// A row-major matrix as cuBLASLt sees it: columns first.
@@ -42,19 +62,16 @@ class Call {
  public:
   Call(const CublasLt& lt, const DeviceProduct& product) : lt_(lt) {
     const bool is_double = product.c.dtype == DType::f64;
-    cublas_check(lt.desc_create(&desc_, is_double ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
-                                is_double ? CUDA_R_64F : CUDA_R_32F),
+    cublas_check(lt.desc_create(&desc_, compute_of(product), is_double ? CUDA_R_64F : CUDA_R_32F),
                  "cublasLtMatmulDescCreate");
     const In<3> c{product.c.data, product.c.dtype, product.c.shape, product.c.strides};
     const std::array<In<3>, 4> views{product.b, product.a, product.beta != 0 ? product.base : c, c};
     for (size_t i = 0; i < 4; ++i) add_layout(i, views[i], product.c.shape[0]);
     set(CUBLASLT_MATMUL_DESC_TRANSA, transposes_[0]);
     set(CUBLASLT_MATMUL_DESC_TRANSB, transposes_[1]);
-    if (product.bias) {
-      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, product.bias.data);
-      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(type_of(product.bias.dtype)));
-    }
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(product));
+    set_vector(product);
+    if (product.aux) set_aux(product.aux);
   }
   ~Call() {
     for (cublasLtMatrixLayout_t layout : layouts_) lt_.layout_destroy(layout);
@@ -63,7 +80,8 @@ class Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  cublasLtMatmulAlgo_t choose(const std::array<uint32_t, 4>& alignments) const {
+  /// Nothing where cuBLASLt has no algorithm.
+  std::optional<cublasLtMatmulAlgo_t> choose(const std::array<uint32_t, 4>& alignments) const {
     cublasLtMatmulPreference_t preference = nullptr;
     cublas_check(lt_.preference_create(&preference), "cublasLtMatmulPreferenceCreate");
     const auto bytes = static_cast<uint64_t>(lt_.workspace_bytes);
@@ -77,8 +95,7 @@ class Call {
     const cublasStatus_t status = lt_.heuristic(lt_.handle, desc_, layouts_[0], layouts_[1], layouts_[2], layouts_[3],
                                                 preference, 1, &result, &found);
     lt_.preference_destroy(preference);
-    cublas_check(status, "cublasLtMatmulAlgoGetHeuristic");
-    expect(found == 1, "matmul: cuBLASLt has no algorithm for this product");
+    if (status != CUBLAS_STATUS_SUCCESS || found == 0) return std::nullopt;
     return result.algo;
   }
 
@@ -98,6 +115,22 @@ class Call {
   template <class Value>
   void set(cublasLtMatmulDescAttributes_t name, const Value& value) {
     cublas_check(lt_.desc_set(desc_, name, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+  }
+
+  /// The one vector of an epilogue: a bias that is added, or a sum that is written.
+  void set_vector(const DeviceProduct& product) {
+    const void* data = product.bias ? product.bias.data : product.row_sum.data;
+    if (data == nullptr) return;
+    set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, data);
+    set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
+        static_cast<int32_t>(type_of(product.bias ? product.bias.dtype : product.row_sum.dtype)));
+  }
+
+  void set_aux(const Out<3>& aux) {
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, static_cast<const void*>(aux.data));
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, aux.shape[1] == 1 ? aux.shape[2] : aux.strides[1]);
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE, aux.shape[0] == 1 ? int64_t{0} : aux.strides[0]);
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, static_cast<int32_t>(type_of(aux.dtype)));
   }
 
   void add_layout(size_t i, const In<3>& view, int64_t batch) {
@@ -124,11 +157,11 @@ uint32_t alignment_of(const void* address) {
 }
 
 /// All that the choice of an algorithm depends on.
-using Key = std::array<int64_t, 32>;
+using Key = std::array<int64_t, 33>;
 
 Key key_of(const DeviceProduct& product, int device, const std::array<uint32_t, 4>& alignments) {
-  Key key{device, product.bias ? 1 : 0, product.beta != 0 ? 1 : 0};
-  size_t at = 3;
+  Key key{device, epilogue_of(product), product.beta != 0 ? 1 : 0, compute_of(product)};
+  size_t at = 4;
   for (const In<3>& x : {product.a, product.b, product.beta != 0 ? product.base : product.a}) {
     key[at++] = static_cast<int64_t>(x.dtype);
     for (int i = 0; i < 3; ++i) key[at++] = x.shape[i];
@@ -139,14 +172,17 @@ Key key_of(const DeviceProduct& product, int device, const std::array<uint32_t, 
   key[at++] = product.c.strides[1];
   key[at++] =
       alignments[0] | int64_t{alignments[1]} << 16 | int64_t{alignments[2]} << 32 | int64_t{alignments[3]} << 48;
+  key[at++] = alignment_of(product.bias ? product.bias.data : product.row_sum.data) |
+              int64_t{alignment_of(product.aux.data)} << 16;
+  key[at++] = product.aux ? product.aux.strides[1] : 0;
   return key;
 }
 
 }  // namespace
 
-void DeviceProduct::operator()(Cuda cuda) const {
+bool DeviceProduct::try_run(Cuda cuda) const {
   static std::mutex mutex;
-  static std::map<Key, cublasLtMatmulAlgo_t> chosen;
+  static std::map<Key, std::optional<cublasLtMatmulAlgo_t>> chosen;
   cuda_check(cudaSetDevice(cuda.device), "cudaSetDevice");
   const CublasLt& lt = cublaslt(cuda.device);
   const Call call(lt, *this);
@@ -156,7 +192,16 @@ void DeviceProduct::operator()(Cuda cuda) const {
   const Key key = key_of(*this, cuda.device, alignments);
   auto algorithm = chosen.find(key);
   if (algorithm == chosen.end()) algorithm = chosen.emplace(key, call.choose(alignments)).first;
-  call.run(*this, algorithm->second, static_cast<cudaStream_t>(cuda.stream));
+  if (!algorithm->second) return false;
+  call.run(*this, *algorithm->second, static_cast<cudaStream_t>(cuda.stream));
+  return true;
 }
+
+void DeviceProduct::operator()(Cuda cuda) const {
+  expect(try_run(cuda), "matmul: cuBLASLt has no algorithm for a {} product of {} × {} × {}", a.dtype, c.shape[1],
+         c.shape[2], a.shape[2]);
+}
+
+void set_tf32(bool allowed) { tf32_allowed = allowed; }
 
 }  // namespace tessera

@@ -1,3 +1,5 @@
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -11,8 +13,11 @@ struct SimtMatmulDesc {
   cudaDataType_t scale;
   int32_t transposes[2] = {CUBLAS_OP_N, CUBLAS_OP_N};
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-  const void* bias = nullptr;
+  const void* bias = nullptr;  // or where a sum goes
   int32_t bias_type = -1;
+  const void* aux = nullptr;
+  int64_t aux_ld = 0, aux_batch_stride = 0;
+  int32_t aux_type = -1;
 };
 struct SimtMatrixLayout {
   cudaDataType_t type;
@@ -70,6 +75,15 @@ std::vector<T> gather(const void* data, const SimtMatrixLayout& x, int64_t batch
   return values;
 }
 
+// Ten bits of mantissa, to nearest.
+void round_to_tf32(std::vector<float>& values) {
+  for (float& value : values) {
+    const uint32_t bits = std::bit_cast<uint32_t>(value);
+    value = std::bit_cast<float>((bits + 0xfffu + (bits >> 13 & 1u)) & ~0x1fffu);
+  }
+}
+void round_to_tf32(std::vector<double>&) {}
+
 struct Call {
   const SimtMatmulDesc& desc;
   double alpha, beta;
@@ -78,13 +92,39 @@ struct Call {
   const SimtMatrixLayout &a_layout, &b_layout, &c_layout, &d_layout;
 };
 
+bool has(const SimtMatmulDesc& desc, cublasLtEpilogue_t part) {
+  return desc.epilogue != CUBLASLT_EPILOGUE_DEFAULT && (desc.epilogue & part) == part;
+}
+
+// The tanh form, and its slope.
+double gelu(double x) { return 0.5 * x * (1 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))); }
+double gelu_slope(double x) {
+  const double t = std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x));
+  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.79788456080286535588 * (1 + 0.134145 * x * x);
+}
+
+// What the epilogue makes of one element of alpha·a·b.
+double finish(const Call& call, int64_t batch, int64_t r, int64_t j, double value) {
+  const SimtMatmulDesc& desc = call.desc;
+  const auto type = call.d_layout.type;
+  auto* aux = static_cast<char*>(const_cast<void*>(desc.aux)) + batch * desc.aux_batch_stride * bytes_of(type);
+  if (has(desc, CUBLASLT_EPILOGUE_BIAS)) value += element(desc.bias, type, r);
+  if (has(desc, CUBLASLT_EPILOGUE_GELU_AUX)) {
+    set_element(aux, type, j * desc.aux_ld + r, value);
+    value = gelu(value);
+  }
+  if (has(desc, CUBLASLT_EPILOGUE_DGELU)) value *= gelu_slope(element(aux, type, j * desc.aux_ld + r));
+  return value;
+}
+
 template <class T>
 void multiply(const Call& call, int64_t batch) {
   const auto& d = call.d_layout;
   const bool a_turned = call.desc.transposes[0] == CUBLAS_OP_T;
   const int64_t m = d.rows, n = d.columns, k = a_turned ? call.a_layout.rows : call.a_layout.columns;
-  const std::vector<T> a = gather<T>(call.a, call.a_layout, batch, a_turned);
-  const std::vector<T> b = gather<T>(call.b, call.b_layout, batch, call.desc.transposes[1] == CUBLAS_OP_T);
+  std::vector<T> a = gather<T>(call.a, call.a_layout, batch, a_turned);
+  std::vector<T> b = gather<T>(call.b, call.b_layout, batch, call.desc.transposes[1] == CUBLAS_OP_T);
+  if (call.desc.compute == CUBLAS_COMPUTE_32F_FAST_TF32) round_to_tf32(a), round_to_tf32(b);
   std::vector<T> product(static_cast<size_t>(m * n));
   const DType dtype = tessera::dtype_of<T>();
   const tessera::Product views{.a = {a.data(), dtype, {m, k}, {k, 1}},
@@ -93,15 +133,18 @@ void multiply(const Call& call, int64_t batch) {
                                .accumulate = false};
   if constexpr (std::is_same_v<T, double>) tessera::multiply_f64(views);
   else tessera::multiply_f32(views);
-  const auto bias_type = call.desc.bias_type < 0 ? d.type : static_cast<cudaDataType_t>(call.desc.bias_type);
   for (int64_t r = 0; r < m; ++r) {
-    const double bias = call.desc.epilogue == CUBLASLT_EPILOGUE_BIAS ? element(call.desc.bias, bias_type, r) : 0;
     for (int64_t j = 0; j < n; ++j) {
-      double value = call.alpha * static_cast<double>(product[r * n + j]) + bias;
+      double value = finish(call, batch, r, j, call.alpha * static_cast<double>(product[r * n + j]));
       const int64_t from = batch * call.c_layout.batch_stride + j * call.c_layout.ld + r;
       if (call.beta != 0) value += call.beta * element(call.c, call.c_layout.type, from);
       set_element(call.d, d.type, batch * d.batch_stride + j * d.ld + r, value);
     }
+  }
+  for (int64_t j = 0; has(call.desc, CUBLASLT_EPILOGUE_BGRADB) && j < n; ++j) {
+    double sum = 0;
+    for (int64_t i = 0; i < k; ++i) sum += static_cast<double>(b[i * n + j]);
+    set_element(const_cast<void*>(call.desc.bias), d.type, j, sum);
   }
 }
 
@@ -125,9 +168,14 @@ bool is_valid(const SimtMatmulDesc& desc, const SimtMatrixLayout& a, const SimtM
                                             : d.type == a.type || d.type == CUDA_R_32F;
   const bool compute = is_double ? desc.compute == CUBLAS_COMPUTE_64F && desc.scale == CUDA_R_64F
                                  : desc.compute != CUBLAS_COMPUTE_64F && desc.scale == CUDA_R_32F;
-  const bool bias = desc.epilogue != CUBLASLT_EPILOGUE_BIAS ||
-                    (desc.bias != nullptr && (desc.bias_type < 0 || desc.bias_type == static_cast<int32_t>(d.type)));
-  return fits && strides && batches && types && compute && bias;
+  const bool has_vector = desc.epilogue & (CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADB);
+  const bool vector =
+      !has_vector || (desc.bias != nullptr && (desc.bias_type < 0 || desc.bias_type == static_cast<int32_t>(d.type)));
+  const bool has_aux = desc.epilogue & 128;
+  const bool aux = !has_aux || (!is_double && desc.aux != nullptr && desc.aux_ld >= d.rows && desc.aux_ld % 8 == 0 &&
+                                (desc.aux_type < 0 || desc.aux_type == static_cast<int32_t>(d.type)));
+  const bool sums = !(desc.epilogue & CUBLASLT_EPILOGUE_BGRADB) || (d.batch == 1 && !is_double);
+  return fits && strides && batches && types && compute && vector && aux && sums;
 }
 
 }  // namespace
@@ -151,6 +199,10 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
     case CUBLASLT_MATMUL_DESC_TRANSB: return take(desc->transposes[1], value, bytes);
     case CUBLASLT_MATMUL_DESC_EPILOGUE: return take(desc->epilogue, value, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return take(desc->bias, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER: return take(desc->aux, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD: return take(desc->aux_ld, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE: return take(desc->aux_batch_stride, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE: return take(desc->aux_type, value, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: return take(desc->bias_type, value, bytes);
   }
   return CUBLAS_STATUS_NOT_SUPPORTED;

@@ -32,6 +32,7 @@ struct Config {
   double softcap = 0.0;
   int64_t q_bucket_size = 512;
   int64_t k_bucket_size = 1024;
+  bool deterministic = true;
 
   // Data
   std::string data;
@@ -58,6 +59,7 @@ struct Config {
 
   // Precision and machine
   std::string device = "auto";
+  bool tf32 = false;
   int64_t threads = 0;
   DType dtype = DType::f32;
   ResidualDtype residual_dtype = ResidualDtype::float32;

@@ -76,6 +76,9 @@ OptionSection model_options() {
               .also({"logit_softcap", "attn_logit_softcapping"}),
           integer("q_bucket_size", &C::q_bucket_size, {1, kMillion}, "upper bound of the attention's query tile"),
           integer("k_bucket_size", &C::k_bucket_size, {1, kMillion}, "upper bound of the attention's key tile"),
+          flag("deterministic", &C::deterministic,
+               "gradients are the same bits every time; False: on a GPU attention may sum in any order, which is "
+               "faster"),
       }};
 }
 
@@ -144,6 +147,8 @@ OptionSection machine_options() {
       {
           text("device", &C::device, "auto | cpu | cuda | cuda:N", is_device,
                "where to compute; auto: the first GPU if there is one, else the CPU"),
+          flag("tf32", &C::tf32, "float32 matrix products on a GPU may round their factors to TF32, which is faster")
+              .also({"allow_tf32"}),
           integer("threads", &C::threads, {0, 4096}, "CPU threads; 0: every core that the process may use")
               .also({"num_threads", "cpus"}),
           choice<DType>(

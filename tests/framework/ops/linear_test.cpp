@@ -80,6 +80,31 @@ TEST_F(LinearOps, TwoInARow) {
   EXPECT_TRUE(result.ok) << result.message;
 }
 
+TEST_F(LinearOps, AnMlpIsTwoLinearLayers) {
+  const Tensor back = uniform({7, 3}, 5), back_bias = uniform({7}, 6);
+  for (const Activation activation : {Activation::gelu_tanh, Activation::gelu_exact}) {
+    const Op mlp = [&](std::span<const Variable> v) {
+      return ops::mlp(v[0], {v[1], v[2], v[3], v[4]}, {.activation = activation, .residual = v[0]});
+    };
+    const Tensor expected =
+        ops::linear(ops::linear(x_, weight_, bias_, {.activation = activation}), back, back_bias, {.residual = x_})
+            .value();
+    check_op(mlp, {x_, weight_, bias_, back, back_bias}, doubles(expected));
+    check_op(
+        [&](std::span<const Variable> v) {
+          return ops::mlp(v[0], {v[1], {}, v[2], {}}, {.activation = activation});
+        },
+        {x_, weight_, back},
+        doubles(ops::linear(ops::linear(x_, weight_, {}, {.activation = activation}), back).value()));
+  }
+  expect_error(
+      [&] {
+        ops::mlp(x_, {weight_, {}, weight_, {}}, {.activation = Activation::gelu_tanh});
+      },
+      "linear: x [2, 5, 3] and weight [3, 7] do not fit");
+  expect_error([&] { ops::mlp(x_, {weight_, {}, back, {}}, {}); }, "mlp: needs an activation");
+}
+
 TEST_F(LinearOps, ANarrowActivationMeetsWideWeightsAndAWideResidual) {
   const Pass pass = Pass::recording({});
   const Variable x = pass.leaf(x_.to(DType::bf16)), weight = pass.leaf(weight_.to(DType::f32));
