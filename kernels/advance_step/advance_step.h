@@ -14,6 +14,7 @@
 #include "kernels/common/exec.h"
 #include "kernels/common/host_device.h"
 #include "kernels/common/step_state.h"
+#include "kernels/common/trigonometry.h"
 #include "kernels/gradient_scan/gradient_scan.h"
 
 namespace tessera {
@@ -38,8 +39,7 @@ TESSERA_HOST_DEVICE inline double learning_rate_at(const Schedule& schedule, int
   const auto end = static_cast<double>(schedule.decay_iters);
   if (step >= end) return schedule.min_lr;
   const double progress = (step - warmup) / (end - warmup);
-  const double left =
-      schedule.kind == Schedule::Kind::linear ? 1 - progress : 0.5 * (1 + cos(3.141592653589793 * progress));
+  const double left = schedule.kind == Schedule::Kind::linear ? 1 - progress : 0.5 * (1 + cos_pi(progress));
   return schedule.min_lr + left * (schedule.learning_rate - schedule.min_lr);
 }
 

@@ -35,14 +35,16 @@ __global__ void forward_kernel(Elements<2> logits, Elements<1> targets, int32_t 
     T x[kVector];
     load_run(logits, row * logits.strides[0] + c, n, x);
     T highest = max;
-    for (int k = 0; k < n; ++k) highest = x[k] > highest ? x[k] : highest;
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) highest = k < n && x[k] > highest ? x[k] : highest;
     if (highest != max) {
       sum *= exp(max - highest);
       max = highest;
     }
-    for (int k = 0; k < n; ++k) {
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) {
       has_nan = has_nan || x[k] != x[k];
-      if (max != -INFINITY) sum += exp(x[k] - max);
+      if (k < n && max != -INFINITY) sum += exp(x[k] - max);
     }
   }
   const T highest = block_reduce(max, room.values, Largest{});

@@ -18,7 +18,8 @@ template <class T>
 __global__ void dropout_kernel(const __grid_constant__ DropoutArguments op) {
   const int64_t width = op.x.shape[1], pieces = (width + kVector - 1) / kVector, task = grid_thread();
   if (task >= op.x.shape[0] * pieces) return;
-  const int64_t row = task / pieces, c = task % pieces * kVector;
+  const auto [row, piece] = divide(task, pieces);
+  const int64_t c = piece * kVector;
   const int n = run_length(width - c);
   const auto index = static_cast<uint64_t>(op.first_row + row);
   T x[kVector], residual[kVector] = {};

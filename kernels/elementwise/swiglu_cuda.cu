@@ -12,8 +12,8 @@ struct Place {
 };
 __device__ Place place_of(int64_t rows, int64_t width) {
   const int64_t pieces = (width + kVector - 1) / kVector, task = grid_thread();
-  const int64_t column = task % pieces * kVector;
-  return {task / pieces, column, task < rows * pieces ? run_length(width - column) : 0};
+  const auto [row, piece] = divide(task, pieces);
+  return {row, piece * kVector, task < rows * pieces ? run_length(width - piece * kVector) : 0};
 }
 Grid grid_of(int64_t rows, int64_t width) {
   return {.x = pieces_of(rows * pieces_of(width, kVector), 256), .threads = 256};

@@ -35,14 +35,21 @@ __global__ void scan_kernel(Elements<1> gradient, int64_t chunk, ScanResult* par
   if (thread_index() == 0) partial[block_index().x] = {sum, infinite ? 0 : 1, 0};
 }
 
-__global__ void finish_kernel(const ScanResult* partial, int64_t chunks, ScanResult* result) {
-  if (thread_index() != 0) return;
-  ScanResult total = *result;
-  for (int64_t i = 0; i < chunks; ++i) {
-    total.squared_norm += partial[i].squared_norm;
-    if (partial[i].finite == 0) total.finite = 0;
+/// One block; every thread adds the pieces that are its own in their order, then all threads do.
+__global__ void __launch_bounds__(kThreads)
+    finish_kernel(const ScanResult* partial, int64_t chunks, ScanResult* result) {
+  auto& room = shared_memory<Room>();
+  double sum = 0;
+  bool infinite = false;
+  for (int64_t i = thread_index(); i < chunks; i += kThreads) {
+    sum += partial[i].squared_norm;
+    infinite = infinite || partial[i].finite == 0;
   }
-  *result = total;
+  sum = block_reduce(sum, room.values, Plus{});
+  infinite = sync_threads_or(infinite);
+  if (thread_index() != 0) return;
+  result->squared_norm += sum;
+  if (infinite) result->finite = 0;
 }
 
 }  // namespace
@@ -60,7 +67,8 @@ void GradientScan::operator()(Cuda cuda) const {
                     {.x = chunks, .threads = kThreads, .shared_bytes = sizeof(Room)}, gradient, chunk, partial);
       },
       gradient.dtype);
-  launch_grid("gradient_scan", finish_kernel, cuda, {.threads = 32}, partial, chunks, result);
+  launch_grid("gradient_scan", finish_kernel, cuda, {.threads = kThreads, .shared_bytes = sizeof(Room)}, partial,
+              chunks, result);
 }
 
 }  // namespace tessera

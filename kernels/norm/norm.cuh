@@ -48,6 +48,27 @@ __device__ void normalize_row(const Elements<2>& from, int64_t row, T mean, T rs
   }
 }
 
+/// Calls `body.operator()<Runs>()` with the number of registers' runs that hold a row, 0 where none of the compiled do:
+/// such rows, and those in f64, are read more than once.
+template <class T, class Body>
+void with_runs(int64_t width, Body&& body) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (width <= kWarpStep) return body.template operator()<1>();
+    if (width <= 2 * kWarpStep) return body.template operator()<2>();
+    if (width <= 4 * kWarpStep) return body.template operator()<4>();
+  }
+  body.template operator()<0>();
+}
+
+/// Where run `run` of this lane begins in a row, and how much of it there is.
+struct RowRun {
+  int64_t begin;
+  int length;
+  __device__ RowRun(int run, int64_t width) : begin((run * 32 + lane_index()) * kVector), length(0) {
+    if (begin < width) length = run_length(width - begin);
+  }
+};
+
 template <class T>
 __device__ void set(const Elements<1>& y, int64_t i, T value) {
   if (y) y.as<T>()[i * y.strides[0]] = value;

@@ -16,6 +16,88 @@ struct BackwardArguments {
   bool normalized;
 };
 
+/// Sums over a row that its gradient needs.
+template <class T>
+struct RowSums {
+  T g, gs;
+};
+template <class T>
+__device__ T gradient_of(T normal, T g, T rstd, const RowSums<T>& sums, T other) {
+  return rstd * (g - sums.g - normal * sums.gs) + other;
+}
+
+/// What a block keeps while its warps add up their sums over rows.
+template <class T, int Runs>
+struct ColumnSums {
+  T parts[kRowsPerBlock][Runs * kWarpStep];
+};
+
+/// partial[c] = the sum over the warps of a block.
+template <class T, int Runs>
+__device__ void add_warps(ColumnSums<T, Runs>& smem, const T (&sums)[Runs][kVector], int64_t width, T* partial) {
+  sync_threads();
+#pragma unroll
+  for (int r = 0; r < Runs; ++r)
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) smem.parts[warp_index()][(r * 32 + lane_index()) * kVector + k] = sums[r][k];
+  sync_threads();
+  for (int c = thread_index(); c < width; c += thread_count()) {
+    T total = 0;
+    for (int warp = 0; warp < kRowsPerBlock; ++warp) total += smem.parts[warp][c];
+    partial[c] = total;
+  }
+}
+
+/// dx of `rows` rows, and their contribution to dweight and dbias: a row stays in registers, everything is read once.
+template <class T, int Runs>
+__global__ void __launch_bounds__(32 * kRowsPerBlock)
+    short_kernel(const __grid_constant__ BackwardArguments norm, int64_t rows, T* weight_partial, T* bias_partial) {
+  auto& smem = shared_memory<ColumnSums<T, Runs>>();
+  const int64_t width = norm.x.shape[1], first = static_cast<int64_t>(block_index().x) * rows;
+  const int64_t end = first + rows < norm.x.shape[0] ? first + rows : norm.x.shape[0];
+  T dweight[Runs][kVector] = {}, dbias[Runs][kVector] = {};
+#pragma unroll 1
+  for (int64_t row = first + warp_index(); row < end; row += kRowsPerBlock) {
+    const T mean = norm.mean ? norm.mean.as<T>()[row * norm.mean.strides[0]] : T(0);
+    const T rstd = norm.rstd.as<T>()[row * norm.rstd.strides[0]];
+    const T factor = norm.normalized ? T(1) : rstd;  // ŝ = (x − mean)·factor
+    T x[Runs][kVector] = {}, g[Runs][kVector] = {};  // x becomes ŝ
+    RowSums<T> sums{0, 0};
+#pragma unroll
+    for (int r = 0; r < Runs; ++r) {
+      const RowRun run(r, width);
+      if (run.length == 0) continue;
+      T w[kVector];
+      load_run(norm.x, row * norm.x.strides[0] + run.begin, run.length, x[r]);
+      load_run(norm.dy, row * norm.dy.strides[0] + run.begin, run.length, g[r]);
+      load_or(norm.weight, run.begin, run.length, T(1), w);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) {  // g is 0 behind the end
+        x[r][k] = (x[r][k] - mean) * factor;
+        dweight[r][k] += g[r][k] * x[r][k];
+        dbias[r][k] += g[r][k];
+        g[r][k] *= w[k];
+        sums.g += g[r][k];
+        sums.gs += g[r][k] * x[r][k];
+      }
+    }
+    sums.g = norm.centered ? warp_reduce(sums.g, Plus{}) / static_cast<T>(width) : T(0);
+    sums.gs = warp_reduce(sums.gs, Plus{}) / static_cast<T>(width);
+#pragma unroll
+    for (int r = 0; r < Runs; ++r) {
+      const RowRun run(r, width);
+      if (run.length == 0) continue;
+      T other[kVector] = {};
+      if (norm.dsum) load_run(norm.dsum, row * norm.dsum.strides[0] + run.begin, run.length, other);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) x[r][k] = gradient_of(x[r][k], g[r][k], rstd, sums, other[k]);
+      store_run(norm.dx, row * norm.dx.strides[0] + run.begin, run.length, x[r]);
+    }
+  }
+  if (weight_partial != nullptr) add_warps(smem, dweight, width, weight_partial + block_index().x * width);
+  if (bias_partial != nullptr) add_warps(smem, dbias, width, bias_partial + block_index().x * width);
+}
+
 template <class T>
 __global__ void dx_kernel(const __grid_constant__ BackwardArguments norm) {
   const int64_t row = warp_row(), width = norm.x.shape[1];
@@ -30,7 +112,8 @@ __global__ void dx_kernel(const __grid_constant__ BackwardArguments norm) {
     load_run(norm.x, row * norm.x.strides[0] + c, n, x);
     load_or(norm.weight, c, n, T(1), w);
     load_run(norm.dy, row * norm.dy.strides[0] + c, n, g);
-    for (int k = 0; k < n; ++k) {
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) {  // g is 0 behind the end
       g_sum += g[k] * w[k];
       gs_sum += g[k] * w[k] * ((x[k] - mean) * factor);
     }
@@ -46,7 +129,7 @@ __global__ void dx_kernel(const __grid_constant__ BackwardArguments norm) {
     if (norm.dsum) load_run(norm.dsum, row * norm.dsum.strides[0] + c, n, other);
 #pragma unroll
     for (int k = 0; k < kVector; ++k) {
-      x[k] = rstd * (g[k] * w[k] - g_sum - (x[k] - mean) * factor * gs_sum) + other[k];
+      x[k] = gradient_of((x[k] - mean) * factor, g[k] * w[k], rstd, {g_sum, gs_sum}, other[k]);
     }
     store_run(norm.dx, row * norm.dx.strides[0] + c, n, x);
   }
@@ -72,12 +155,22 @@ __global__ void column_kernel(const __grid_constant__ BackwardArguments norm, T*
   bias_partial[chunk * width + c] = dbias;
 }
 
+struct ChunkSums {
+  double parts[kRowsPerBlock][32];
+};
+
+/// y = beta·y + Σ of the chunks: a block has 32 columns, each warp every eighth chunk.
 template <class T>
 __global__ void add_chunks_kernel(const T* partial, int64_t chunks, Elements<1> y, float beta) {
-  const int64_t c = grid_thread(), width = y.shape[0];
-  if (c >= width) return;
+  auto& smem = shared_memory<ChunkSums>();
+  const int64_t c = static_cast<int64_t>(block_index().x) * 32 + lane_index(), width = y.shape[0];
   double total = 0;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) total += static_cast<double>(partial[chunk * width + c]);
+  for (int64_t chunk = warp_index(); chunk < chunks && c < width; chunk += kRowsPerBlock)
+    total += static_cast<double>(partial[chunk * width + c]);
+  smem.parts[warp_index()][lane_index()] = total;
+  sync_threads();
+  if (warp_index() != 0 || c >= width) return;
+  for (int warp = 1; warp < kRowsPerBlock; ++warp) total += smem.parts[warp][lane_index()];
   if (beta != 0) total += static_cast<double>(beta) * load_one<double>(y, c * y.strides[0]);
   store_one(y, c * y.strides[0], total);
 }
@@ -89,26 +182,53 @@ struct RowSum {
 };
 
 template <class T>
-void sum_rows(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, const RowSum& dbias) {
+void add_chunks(Cuda cuda, const T* partial, int64_t chunks, const RowSum& sum) {
+  if (!sum.y) return;
+  launch_grid("norm_backward", add_chunks_kernel<T>, cuda,
+              {.x = pieces_of(sum.y.shape[0], 32), .threads = 32 * kRowsPerBlock, .shared_bytes = sizeof(ChunkSums)},
+              partial, chunks, sum.y, sum.beta);
+}
+
+/// Long rows: first the sums over rows, for dx may be the memory of dy.
+template <class T>
+void run_long(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, const RowSum& dbias) {
   const int64_t rows = norm.x.shape[0], width = norm.x.shape[1], chunks = pieces_of(rows, kChunkRows);
-  const Scratch scratch(cuda, static_cast<size_t>(2 * chunks * width) * sizeof(T));
+  if (dweight.y || dbias.y) {
+    const Scratch scratch(cuda, static_cast<size_t>(2 * chunks * width) * sizeof(T));
+    T* partial = scratch.as<T>();
+    launch_grid("norm_backward", column_kernel<T>, cuda, {.x = pieces_of(width, 128), .y = chunks, .threads = 128},
+                norm, partial, partial + chunks * width);
+    add_chunks(cuda, partial, chunks, dweight);
+    add_chunks(cuda, partial + chunks * width, chunks, dbias);
+  }
+  launch_grid("norm_backward", dx_kernel<T>, cuda, row_grid(rows), norm);
+}
+
+/// Rows of a block: enough that few sums remain, and few enough that all of a large GPU has work.
+int64_t rows_of_a_block(int64_t rows) {
+  return std::clamp<int64_t>(rows / 512 / kRowsPerBlock * kRowsPerBlock, kRowsPerBlock, 128);
+}
+
+template <class T, int Runs>
+void run_short(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, const RowSum& dbias) {
+  const int64_t rows = rows_of_a_block(norm.x.shape[0]), width = norm.x.shape[1];
+  const int64_t chunks = pieces_of(norm.x.shape[0], rows);
+  const Scratch scratch(cuda, dweight.y || dbias.y ? static_cast<size_t>(2 * chunks * width) * sizeof(T) : 0);
   T* partial = scratch.as<T>();
-  launch_grid("norm_backward", column_kernel<T>, cuda, {.x = pieces_of(width, 128), .y = chunks, .threads = 128}, norm,
-              partial, partial + chunks * width);
-  const Grid grid{.x = pieces_of(width, 128), .threads = 128};
-  if (dweight.y)
-    launch_grid("norm_backward", add_chunks_kernel<T>, cuda, grid, partial, chunks, dweight.y, dweight.beta);
-  if (dbias.y)
-    launch_grid("norm_backward", add_chunks_kernel<T>, cuda, grid, partial + chunks * width, chunks, dbias.y,
-                dbias.beta);
+  launch_grid("norm_backward", short_kernel<T, Runs>, cuda,
+              {.x = chunks, .threads = 32 * kRowsPerBlock, .shared_bytes = sizeof(ColumnSums<T, Runs>)}, norm, rows,
+              dweight.y ? partial : nullptr, dbias.y ? partial + chunks * width : nullptr);
+  add_chunks(cuda, partial, chunks, dweight);
+  add_chunks(cuda, partial + chunks * width, chunks, dbias);
 }
 
 void run(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, const RowSum& dbias, DType dtype) {
   select_compute(
       [&]<class T>() {
-        // First the sums over rows: dx may be the memory of dy.
-        if (dweight.y || dbias.y) sum_rows<T>(cuda, norm, dweight, dbias);
-        launch_grid("norm_backward", dx_kernel<T>, cuda, row_grid(norm.x.shape[0]), norm);
+        with_runs<T>(norm.x.shape[1], [&]<int Runs>() {
+          if constexpr (Runs == 0) run_long<T>(cuda, norm, dweight, dbias);
+          else run_short<T, Runs>(cuda, norm, dweight, dbias);
+        });
       },
       dtype);
 }

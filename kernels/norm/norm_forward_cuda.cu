@@ -27,7 +27,46 @@ __device__ void load_sum(const NormArguments& norm, int64_t row, int64_t c, int 
   }
   if (norm.sum) {
     store_run(norm.sum, row * norm.sum.strides[0] + c, n, s);
-    load_run(norm.sum, row * norm.sum.strides[0] + c, n, s);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) s[k] = round_to(norm.sum.dtype, s[k]);
+  }
+}
+
+/// A row stays in registers: everything is read once.
+template <class T, int Runs>
+__global__ void short_norm_kernel(const __grid_constant__ NormArguments norm) {
+  const int64_t row = warp_row(), width = norm.x.shape[1];
+  if (row >= norm.x.shape[0]) return;
+  T s[Runs][kVector] = {}, total = 0, squares = 0;
+#pragma unroll
+  for (int r = 0; r < Runs; ++r) {
+    const RowRun run(r, width);
+    if (run.length > 0) load_sum(norm, row, run.begin, run.length, s[r]);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) total += s[r][k];  // 0 behind the end
+  }
+  const T mean = norm.centered ? warp_reduce(total, Plus{}) / static_cast<T>(width) : T(0);
+#pragma unroll
+  for (int r = 0; r < Runs; ++r) {
+    const int length = RowRun(r, width).length;
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) squares += k < length ? (s[r][k] - mean) * (s[r][k] - mean) : T(0);
+  }
+  const T rstd = T(1) / sqrt(warp_reduce(squares, Plus{}) / static_cast<T>(width) + static_cast<T>(norm.epsilon));
+  if (lane_index() == 0) {
+    set(norm.mean, row, mean);
+    set(norm.rstd, row, rstd);
+  }
+#pragma unroll
+  for (int r = 0; r < Runs; ++r) {
+    const RowRun run(r, width);
+    if (run.length == 0) continue;
+    T w[kVector], b[kVector];
+    load_or(norm.weight, run.begin, run.length, T(1), w);
+    load_or(norm.bias, run.begin, run.length, T(0), b);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) s[r][k] = normalized(s[r][k], mean, rstd, w[k], b[k]);
+    store_run(norm.y, row * norm.y.strides[0] + run.begin, run.length, s[r]);
   }
 }
 
@@ -40,7 +79,8 @@ __global__ void norm_kernel(const __grid_constant__ NormArguments norm) {
     const int n = run_length(width - c);
     T s[kVector];
     load_sum(norm, row, c, n, s);
-    for (int k = 0; k < n; ++k) total += s[k];
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) total += s[k];  // 0 behind the end
   }
   const T mean = norm.centered ? warp_reduce(total, Plus{}) / static_cast<T>(width) : T(0);
   T squares = 0;
@@ -50,7 +90,8 @@ __global__ void norm_kernel(const __grid_constant__ NormArguments norm) {
     T s[kVector];
     if (stored) load_run(norm.sum, row * norm.sum.strides[0] + c, n, s);
     else load_sum(norm, row, c, n, s);
-    for (int k = 0; k < n; ++k) squares += (s[k] - mean) * (s[k] - mean);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) squares += k < n ? (s[k] - mean) * (s[k] - mean) : T(0);
   }
   const T rstd = T(1) / sqrt(warp_reduce(squares, Plus{}) / static_cast<T>(width) + static_cast<T>(norm.epsilon));
   if (lane_index() == 0) {
@@ -83,7 +124,14 @@ __global__ void normalize_kernel(Elements<2> x, Elements<1> mean, Elements<1> rs
 }
 
 void run(const char* name, Cuda cuda, const NormArguments& norm, DType dtype) {
-  select_compute([&]<class T>() { launch_grid(name, norm_kernel<T>, cuda, row_grid(norm.x.shape[0]), norm); }, dtype);
+  select_compute(
+      [&]<class T>() {
+        with_runs<T>(norm.x.shape[1], [&]<int Runs>() {
+          if constexpr (Runs == 0) launch_grid(name, norm_kernel<T>, cuda, row_grid(norm.x.shape[0]), norm);
+          else launch_grid(name, short_norm_kernel<T, Runs>, cuda, row_grid(norm.x.shape[0]), norm);
+        });
+      },
+      dtype);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Work is cut into pieces whose borders depend on the shape only: kColumnRows rows of one column per thread where
-// columns are neighbours, else kRunElements elements per block. A piece sums in f32; pieces are added in order in f64.
+// Work is cut into pieces whose borders depend on the shape only: kColumnRows rows of eight columns per thread
+// where columns are neighbours, else kRunElements elements per block. A piece sums in f32; pieces are added in order in
+// f64.
 #include "kernels/common/cuda/elements.cuh"
 #include "kernels/common/cuda/reduce.cuh"
 #include "kernels/common/cuda/scratch.h"
@@ -12,18 +13,27 @@ constexpr int kThreads = 128;
 constexpr int64_t kColumnRows = 64;
 constexpr int64_t kRunElements = 4096;
 
-/// partial: [outer, pieces, inner].
+/// partial: [outer, pieces, inner]. A thread sums eight neighbouring columns.
 template <class T>
 __global__ void column_kernel(Elements<3> x, int64_t pieces, T* partial) {
-  const int64_t inner = x.shape[2], blocks = (inner + kThreads - 1) / kThreads;
-  const int64_t task = block_index().x, column = task % blocks * kThreads + thread_index();
-  const int64_t piece = task / blocks % pieces, outer = task / blocks / pieces;
+  const int64_t inner = x.shape[2], runs = (inner + kVector - 1) / kVector, blocks = (runs + kThreads - 1) / kThreads;
+  const auto [line, block] = divide(block_index().x, blocks);
+  const auto [outer, piece] = divide(line, pieces);
+  const int64_t column = (block * kThreads + thread_index()) * kVector;
   if (column >= inner) return;
+  const int count = run_length(inner - column);
   const int64_t begin = piece * kColumnRows, end = begin + kColumnRows < x.shape[1] ? begin + kColumnRows : x.shape[1];
-  T total = 0;
-  for (int64_t n = begin; n < end; ++n)
-    total += load_one<T>(x, outer * x.strides[0] + n * x.strides[1] + column * x.strides[2]);
-  partial[(outer * pieces + piece) * inner + column] = total;
+  T total[kVector] = {};
+#pragma unroll 4
+  for (int64_t n = begin; n < end; ++n) {
+    T values[kVector];
+    load_run(x, outer * x.strides[0] + n * x.strides[1] + column * x.strides[2], count, values);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) total[k] += values[k];
+  }
+#pragma unroll
+  for (int k = 0; k < kVector; ++k)
+    if (k < count) partial[(outer * pieces + piece) * inner + column + k] = total[k];
 }
 
 template <class T>
@@ -71,8 +81,9 @@ void run(const Sum& sum, Cuda cuda) {
   const Scratch scratch(cuda, static_cast<size_t>(outer * pieces * inner) * sizeof(T));
   T* partial = scratch.as<T>();
   if (columns) {
-    launch_grid("sum", column_kernel<T>, cuda, {.x = outer * pieces * pieces_of(inner, kThreads), .threads = kThreads},
-                sum.x, pieces, partial);
+    launch_grid("sum", column_kernel<T>, cuda,
+                {.x = outer * pieces * pieces_of(inner, kThreads * kVector), .threads = kThreads}, sum.x, pieces,
+                partial);
   } else {
     launch_grid("sum", run_kernel<T>, cuda,
                 {.x = outer * pieces * inner, .threads = kThreads, .shared_bytes = sizeof(Room<T>)}, sum.x, pieces,

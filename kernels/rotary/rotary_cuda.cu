@@ -1,36 +1,73 @@
 #include "kernels/common/cuda/elements.cuh"
+#include "kernels/common/trigonometry.h"
 #include "kernels/rotary/rotary.h"
 
 namespace tessera {
 namespace {
 
+constexpr int kThreads = 128;
+constexpr int kHeads = 4;   ///< that one thread turns by the same angles
+constexpr int kPairs = 64;  ///< whose θ a block keeps at a time
+
 struct RotaryArguments {
   Elements<4> x;
   Elements<2> positions;
   int64_t start;
-  double base;
-  double sign;
+  double base, sign;
   Elements<4> y;
 };
 
-/// One thread turns one pair of one token, in all heads: the angle is formed once.
+struct Frequencies {
+  double theta[kPairs];
+};
+
+/// The cosines and sines of eight pairs at one position; angles are reduced to half a turn in f64.
 template <class T>
-__global__ void rotary_kernel(const __grid_constant__ RotaryArguments op) {
-  const int64_t half = op.x.shape[3] / 2, task = grid_thread();
-  if (task >= op.x.shape[0] * op.x.shape[1] * half) return;
-  const int64_t i = task % half, n = task / half % op.x.shape[1], b = task / half / op.x.shape[1];
+__device__ void turn_by(double position, const double* theta, double sign, T (&c)[kVector], T (&s)[kVector]) {
+#pragma unroll
+  for (int k = 0; k < kVector; ++k) {
+    const double angle = position * theta[k], turns = rint(angle * 0.15915494309189533577);  // 1/2π
+    const double rest = fma(-turns, 2.4492935982947064e-16, fma(-turns, 6.283185307179586, angle));
+    c[k] = static_cast<T>(cos_pi(rest * 0.31830988618379067154));  // 1/π
+    s[k] = static_cast<T>(sign * sin_pi(rest * 0.31830988618379067154));
+  }
+}
+
+/// One thread turns eight pairs of one token in kHeads heads; a block has kPairs pairs of many tokens.
+template <class T>
+__global__ void __launch_bounds__(kThreads) rotary_kernel(const __grid_constant__ RotaryArguments op) {
+  auto& smem = shared_memory<Frequencies>();
+  const int64_t half = op.x.shape[3] / 2, first = static_cast<int64_t>(block_index().z) * kPairs;
+  const int pairs = half - first < kPairs ? static_cast<int>(half - first) : kPairs;
+  for (int i = thread_index(); i < kPairs; i += kThreads)
+    smem.theta[i] = pow(op.base, -2.0 * static_cast<double>(first + i) / static_cast<double>(op.x.shape[3]));
+  sync_threads();
+  const int pieces = (pairs + kVector - 1) / kVector, tokens = kThreads / pieces, piece = thread_index() % pieces;
+  const int64_t token = static_cast<int64_t>(block_index().x) * tokens + thread_index() / pieces;
+  if (thread_index() / pieces >= tokens || token >= op.x.shape[0] * op.x.shape[1]) return;
+  const int64_t i = first + piece * kVector, n = token % op.x.shape[1], b = token / op.x.shape[1];
   const int64_t position = op.positions
                                ? op.positions.as<int32_t>()[b * op.positions.strides[0] + n * op.positions.strides[1]]
                                : op.start + n;
-  const double theta = pow(op.base, -2.0 * static_cast<double>(i) / static_cast<double>(op.x.shape[3]));
-  const double angle = static_cast<double>(position) * theta;
-  const T c = static_cast<T>(cos(angle)), s = static_cast<T>(op.sign * sin(angle));
-  for (int64_t h = 0; h < op.x.shape[2]; ++h) {
+  const int count = run_length(half - i);
+  T c[kVector], s[kVector];
+  turn_by(static_cast<double>(position), smem.theta + piece * kVector, op.sign, c, s);
+#pragma unroll 1
+  for (int64_t h = static_cast<int64_t>(block_index().y) * kHeads;
+       h < op.x.shape[2] && h < (static_cast<int64_t>(block_index().y) + 1) * kHeads; ++h) {
     const int64_t from = b * op.x.strides[0] + n * op.x.strides[1] + h * op.x.strides[2] + i;
     const int64_t to = b * op.y.strides[0] + n * op.y.strides[1] + h * op.y.strides[2] + i;
-    const T low = load_one<T>(op.x, from), high = load_one<T>(op.x, from + half);
-    store_one(op.y, to, low * c - high * s);
-    store_one(op.y, to + half, high * c + low * s);
+    T low[kVector], high[kVector];
+    load_run(op.x, from, count, low);
+    load_run(op.x, from + half, count, high);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) {
+      const T x = low[k];
+      low[k] = x * c[k] - high[k] * s[k];
+      high[k] = high[k] * c[k] + x * s[k];
+    }
+    store_run(op.y, to, count, low);
+    store_run(op.y, to + half, count, high);
   }
 }
 
@@ -38,9 +75,18 @@ __global__ void rotary_kernel(const __grid_constant__ RotaryArguments op) {
 
 void Rotary::operator()(Cuda cuda) const {
   const RotaryArguments arguments{x, positions, start, base, direction == RotaryDirection::forward ? 1.0 : -1.0, y};
-  const int64_t pairs = x.shape[0] * x.shape[1] * (x.shape[3] / 2);
+  const int64_t half = x.shape[3] / 2;
+  const int64_t tokens = kThreads / pieces_of(std::min<int64_t>(half, kPairs), kVector);  // of a full block
   select_compute(
-      [&]<class T>() { launch_grid("rotary", rotary_kernel<T>, cuda, {.x = pieces_of(pairs, 256)}, arguments); },
+      [&]<class T>() {
+        launch_grid("rotary", rotary_kernel<T>, cuda,
+                    {.x = pieces_of(x.shape[0] * x.shape[1], tokens),
+                     .y = pieces_of(x.shape[2], kHeads),
+                     .z = pieces_of(half, kPairs),
+                     .threads = kThreads,
+                     .shared_bytes = sizeof(Frequencies)},
+                    arguments);
+      },
       x.dtype, y.dtype);
 }
 

@@ -46,6 +46,14 @@ __device__ To narrow_element(T value) {
   else return static_cast<To>(value);
 }
 
+/// `value` as a tensor of `dtype` would hold it.
+template <class T>
+__device__ T round_to(DType dtype, T value) {
+  if (dtype == DType::bf16) return static_cast<float>(BFloat16(static_cast<float>(value)));
+  if (dtype == DType::f16) return static_cast<float>(Half(static_cast<float>(value)));
+  return dtype == DType::f32 ? static_cast<T>(static_cast<float>(value)) : value;
+}
+
 /// size_of, for device code.
 __device__ inline int64_t bytes_per_element(DType dtype) {
   switch (dtype) {
@@ -71,9 +79,37 @@ __device__ void with_float_type(const char* data, DType dtype, int64_t offset, B
   }
 }
 
-template <class T, class From>
+/// Sixteen bytes, moved at once.
+template <class Element>
 struct alignas(16) Chunk {
-  From elements[16 / sizeof(From)];
+  static constexpr int kElements = 16 / sizeof(Element);
+  std::conditional_t<sizeof(Element) == 2, uint32_t, Element> parts[sizeof(Element) == 2 ? 4 : kElements];
+
+  template <class T>
+  __device__ void get(T* to) const {
+#pragma unroll
+    for (int e = 0; e < kElements; ++e) {
+      if constexpr (sizeof(Element) == 2) {
+        if (e % 2 != 0) continue;
+        float low, high;
+        unpack<Element>(parts[e / 2], low, high);
+        to[e] = static_cast<T>(low), to[e + 1] = static_cast<T>(high);
+      } else {
+        to[e] = static_cast<T>(parts[e]);
+      }
+    }
+  }
+  template <class T>
+  __device__ void set(const T* from) {
+#pragma unroll
+    for (int e = 0; e < kElements; ++e) {
+      if constexpr (sizeof(Element) == 2) {
+        if (e % 2 == 0) parts[e / 2] = pack<Element>(static_cast<float>(from[e]), static_cast<float>(from[e + 1]));
+      } else {
+        parts[e] = static_cast<Element>(from[e]);
+      }
+    }
+  }
 };
 
 template <class T>
@@ -83,14 +119,11 @@ struct LoadRun {
   T* to;
   template <class From>
   __device__ void operator()(const From* from) const {
-    constexpr int kPerChunk = 16 / sizeof(From);
+    constexpr int kPerChunk = Chunk<From>::kElements;
     if (stride == 1 && count == kVector && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
 #pragma unroll
-      for (int c = 0; c < kVector / kPerChunk; ++c) {
-        const auto chunk = reinterpret_cast<const Chunk<T, From>*>(from)[c];
-#pragma unroll
-        for (int e = 0; e < kPerChunk; ++e) to[c * kPerChunk + e] = widen_element<T>(chunk.elements[e]);
-      }
+      for (int c = 0; c < kVector / kPerChunk; ++c)
+        Chunk<From>(reinterpret_cast<const Chunk<From>*>(from)[c]).get(to + c * kPerChunk);
     } else {
 #pragma unroll
       for (int i = 0; i < kVector; ++i) to[i] = i < count ? widen_element<T>(from[i * stride]) : T(0);
@@ -105,14 +138,13 @@ struct StoreRun {
   const T* from;
   template <class To>
   __device__ void operator()(To* to) const {
-    constexpr int kPerChunk = 16 / sizeof(To);
+    constexpr int kPerChunk = Chunk<To>::kElements;
     if (stride == 1 && count == kVector && reinterpret_cast<uintptr_t>(to) % 16 == 0) {
 #pragma unroll
       for (int c = 0; c < kVector / kPerChunk; ++c) {
-        Chunk<T, To> chunk;
-#pragma unroll
-        for (int e = 0; e < kPerChunk; ++e) chunk.elements[e] = narrow_element<To>(from[c * kPerChunk + e]);
-        reinterpret_cast<Chunk<T, To>*>(to)[c] = chunk;
+        Chunk<To> chunk;
+        chunk.set(from + c * kPerChunk);
+        reinterpret_cast<Chunk<To>*>(to)[c] = chunk;
       }
     } else {
 #pragma unroll
@@ -165,6 +197,16 @@ __device__ void store_one(const Elements<Rank>& y, int64_t offset, T value) {
 
 /// min(n, kVector) of a 64-bit count.
 __device__ inline int run_length(int64_t left) { return left < kVector ? static_cast<int>(left) : kVector; }
+
+/// a / b and a % b of numbers that are not negative: by 32 bits where they fit, which is several times as fast.
+struct Division {
+  int64_t quotient, rest;
+};
+__device__ inline Division divide(int64_t a, int64_t b) {
+  if ((static_cast<uint64_t>(a) | static_cast<uint64_t>(b)) >> 32 != 0) return {a / b, a % b};
+  const auto quotient = static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
+  return {quotient, static_cast<uint32_t>(a) - quotient * static_cast<uint32_t>(b)};
+}
 
 /// The index of this thread in the whole grid (one axis).
 __device__ inline int64_t grid_thread() {

@@ -42,13 +42,13 @@ struct Layout {
   /// Where run `run` begins in each tensor; its length is returned.
   __device__ int locate(int64_t run, int64_t (&offset)[Tensors]) const {
     const int64_t pieces = (shape[4] + kVector - 1) / kVector;
-    const int64_t begin = run % pieces * kVector;
-    int64_t line = run / pieces;
+    Division line{0, run};
+    if (runs != pieces) line = divide(run, pieces);  // more than one line
+    const int64_t begin = line.rest * kVector;
     for (int t = 0; t < Tensors; ++t) offset[t] = begin * strides[t][4];
-    for (int axis = 3; axis >= 0; --axis) {
-      const int64_t index = line % shape[axis];
-      line /= shape[axis];
-      for (int t = 0; t < Tensors; ++t) offset[t] += index * strides[t][axis];
+    for (int axis = 3; axis >= 0 && line.quotient != 0; --axis) {
+      line = divide(line.quotient, shape[axis]);
+      for (int t = 0; t < Tensors; ++t) offset[t] += line.rest * strides[t][axis];
     }
     return run_length(shape[4] - begin);
   }
