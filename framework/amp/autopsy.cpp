@@ -38,6 +38,15 @@ void Autopsy::look_at(Record& record, const char* phase, const char* op, const T
   if (finding.bad > 0) record.finding = finding;
 }
 
+std::optional<Finding> find_in_reduced(const ParameterArena& arena) {
+  Autopsy::Record record;
+  for (const ParameterArena::Entry& entry : arena.entries()) {
+    record.layer = layer_of(entry.parameter->name);
+    Autopsy::look_at(record, "reduce", "all_reduce", entry.parameter->gradient);
+  }
+  return record.finding;
+}
+
 Pass Autopsy::watch(const Pass& pass) {
   const auto on_forward = [record = record_](const char* op, std::span<const Variable* const> inputs,
                                              std::span<const Tensor> outputs) {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "framework/autograd/autograd.h"
+#include "framework/parameters/arena.h"
 
 namespace tessera {
 
@@ -19,7 +20,7 @@ std::optional<std::string> layer_of(std::span<const Variable* const> inputs);
 
 /// The first tensor that went bad.
 struct Finding {
-  std::string phase;          ///< "forward" or "backward"
+  std::string phase;          ///< "forward", "backward" or "reduce"
   std::string op;             ///< that computed it
   std::string layer;          ///< whose parameters the op used, or the last such layer before it
   Shape shape;                ///< of the tensor
@@ -29,6 +30,10 @@ struct Finding {
   /// One sentence.
   std::string describe() const;
 };
+
+/// The first gradient of the arena that is not finite, after its sum over ranks: phase "reduce". It tells something
+/// where every rank's own forward and backward pass are finite.
+std::optional<Finding> find_in_reduced(const ParameterArena& arena);
 
 class Autopsy {
  public:
@@ -40,6 +45,8 @@ class Autopsy {
   const std::optional<Finding>& finding() const { return record_->finding; }
 
  private:
+  friend std::optional<Finding> find_in_reduced(const ParameterArena& arena);
+
   struct Record {
     std::string layer = "the input";
     std::optional<Finding> finding;

@@ -71,7 +71,7 @@ struct Config {
   int64_t growth_interval = 2000;
   int64_t hysteresis = 1;
   double min_scale = 0;
-  double max_scale = 0x1p127;
+  double max_scale = 1e38;
   int64_t max_skipped_steps = 20;
   bool autopsy = false;
   bool recompute = false;

@@ -21,8 +21,8 @@ bool is_tokenizer(std::string_view text) {
   return text == "char" || text == "byte";
 }
 
-// Powers of two that a float holds.
-constexpr double kSmallestScale = 0x1p-126, kLargestScale = 0x1p127;
+// What a float holds, rounded to something readable.
+constexpr double kSmallestScale = 1e-37, kLargestScale = 1e38;
 
 bool is_loss_scale(std::string_view text) {
   double scale = 0;

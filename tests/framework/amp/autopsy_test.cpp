@@ -65,5 +65,20 @@ TEST(Autopsy, NamesTheOpWhoseBackwardWentBad) {
   EXPECT_EQ(later->layer, "second.down");
 }
 
+// Two finite gradients whose sum is not: no rank's own pass shows anything.
+TEST(Autopsy, NamesTheGradientThatTheSumOverRanksSpoiled) {
+  Model model;
+  const ParameterArena arena(model, {});
+  EXPECT_FALSE(find_in_reduced(arena).has_value());
+  model.second.up.weight.gradient().fill(3e38);
+  EXPECT_FALSE(find_in_reduced(arena).has_value());
+  arena.gradients().copy_from(ops::add(arena.gradients(), arena.gradients()).value());
+  const std::optional<Finding> finding = find_in_reduced(arena);
+  ASSERT_TRUE(finding.has_value());
+  EXPECT_EQ(finding->phase, "reduce");
+  EXPECT_EQ(finding->layer, "second.up");
+  EXPECT_EQ(finding->bad, model.second.up.weight.shape().numel());
+}
+
 }  // namespace
 }  // namespace tessera
