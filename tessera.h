@@ -53,6 +53,7 @@
 #include "framework/tensor/allocator.h"
 #include "framework/tensor/caching_allocator.h"
 #include "framework/tensor/device.h"
+#include "framework/tensor/host_memory.h"
 #include "framework/tensor/pinned_buffer.h"
 #include "framework/tensor/random.h"
 #include "framework/tensor/shape.h"

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 
 #include "framework/tensor/caching_allocator.h"
+#include "framework/tensor/host_memory.h"
 #include "kernels/common/error.h"
 
 namespace tessera {
@@ -70,16 +70,19 @@ void* CachingAllocator::from_system(size_t size) {
 }
 
 void CachingAllocator::drop_cached() {
-  for (const auto& [size, block] : cached_) system_.give_back(device_.index, block);
-  cached_.clear();
-  stats_.bytes_cached = 0;
+  std::erase_if(cached_, [&](const auto& entry) {
+    const auto& [size, block] = entry;
+    if (!system_.give_back(device_.index, block, size)) return false;
+    stats_.bytes_cached -= static_cast<int64_t>(size);
+    return true;
+  });
 }
 
 CachingAllocator& cpu_allocator() {
-  static auto* allocator =
-      new CachingAllocator(Device::cpu(), {.take = [](int, size_t bytes) { return std::aligned_alloc(64, bytes); },
-                                           .give_back = [](int, void* block) { std::free(block); },
-                                           .alignment = 64});
+  static auto* allocator = new CachingAllocator(
+      Device::cpu(), {.take = [](int, size_t bytes) { return take_host_memory(bytes); },
+                      .give_back = [](int, void* block, size_t bytes) { return give_back_host_memory(block, bytes); },
+                      .alignment = 64});
   return *allocator;
 }
 

@@ -21,11 +21,12 @@ void* take(int device, size_t bytes) {
 }
 
 // Nothing may still use the block: the stream is waited for.
-void give_back(int device, void* block) {
+bool give_back(int device, void* block, size_t) {
   cuda_check(cudaSetDevice(device), "cudaSetDevice");
   cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(std::get<Cuda>(exec_of(Device::cuda(device))).stream)),
              "cudaStreamSynchronize");
   cuda_check(cudaFree(block), "cudaFree");
+  return true;
 }
 
 std::vector<CachingAllocator*>& gpu_allocators() {

@@ -10,10 +10,10 @@
 
 namespace tessera {
 
-/// Where blocks come from. `take` returns null when there is no more.
+/// Where blocks come from. `take` returns null when there is no more, `give_back` false for a block that must be kept.
 struct SystemMemory {
   void* (*take)(int device, size_t bytes);
-  void (*give_back)(int device, void* block);
+  bool (*give_back)(int device, void* block, size_t bytes);
   size_t alignment;  ///< of every block
 };
 

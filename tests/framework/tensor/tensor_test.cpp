@@ -106,6 +106,26 @@ TEST(Allocator, HandsFreedBlocksOutAgain) {
   EXPECT_EQ(after.bytes_in_use, before.bytes_in_use);
 }
 
+// Small blocks are cut from slabs, which stay: giving memory back must neither lose them nor count them as gone.
+TEST(Allocator, SmallBlocksOutliveTheReleaseOfCachedMemory) {
+  { const Tensor warm = Tensor::empty({1000}, DType::f32); }
+  release_cached_memory(Device::cpu());
+  const AllocatorStats before = allocator_stats(Device::cpu());
+  const Tensor again = Tensor::zeros({1000}, DType::f32);
+  const AllocatorStats after = allocator_stats(Device::cpu());
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(again.address()) % 64, 0U);
+  EXPECT_GE(after.bytes_cached, 0);
+  EXPECT_EQ(after.bytes_in_use + after.bytes_cached - before.bytes_in_use - before.bytes_cached,
+            after.system_allocations == before.system_allocations ? 0 : 4096);
+}
+
+TEST(Allocator, LargeBlocksGoBackToTheSystem) {
+  { const Tensor warm = Tensor::empty({1 << 20}, DType::f32); }
+  const int64_t before = allocator_stats(Device::cpu()).bytes_cached;
+  release_cached_memory(Device::cpu());
+  EXPECT_LE(allocator_stats(Device::cpu()).bytes_cached, before - (4 << 20));
+}
+
 TEST(Allocator, OutOfMemoryIsAnErrorThatSaysHowMuch) {
   try {
     (void)Tensor::empty({int64_t{1} << 57}, DType::u8);
