@@ -21,6 +21,8 @@
 namespace tessera::attention {
 namespace {
 
+// Large enough that what is done to each score is small beside the products, small enough for the second-level cache.
+constexpr TileShape kTile{.q = 128, .k = 128};
 constexpr int64_t kLargestBand = 2;
 constexpr int64_t kBandBytes = 512 * 1024;  // half of a common second-level cache
 
@@ -231,7 +233,7 @@ class BackwardBand {
 
 template <DType T>
 BackwardCall<T> prepare(const FlashAttentionBackward& arguments, TileBackend backend) {
-  const Extents e = extents_of(arguments.q, arguments.k, arguments.options);
+  const Extents e = extents_of(arguments.q, arguments.k, arguments.options, kTile);
   const int64_t threads = omp_get_max_threads(), heads = e.batch * e.kv_heads;
   const int64_t bytes = 5 * e.tile_k * e.width * size_of(accumulate_dtype(T));
   const int64_t fair = heads * e.k_tiles() / (8 * threads);  // leaves every thread some bands

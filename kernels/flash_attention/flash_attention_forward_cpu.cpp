@@ -17,7 +17,9 @@
 namespace tessera::attention {
 namespace {
 
-constexpr int64_t kLargestBand = 8;
+// The scores lie in the first-level cache while the softmax passes over them.
+constexpr TileShape kTile{.q = 64, .k = 128};
+constexpr int64_t kLargestBand = 16;
 constexpr int64_t kBandBytes = 512 * 1024;  // half of a common second-level cache
 
 /// What all threads of a call share.
@@ -67,10 +69,11 @@ class ForwardBand {
     for (int64_t k = seen.begin / e.tile_k; k * e.tile_k < seen.end; ++k) {
       bool loaded = false;
       for (int64_t i = 0; i < count; ++i) {
-        const Place place{b, h, band_[i].positions, e.k_tile(k)};
+        Place place{b, h, band_[i].positions, e.k_tile(k)};
+        place.keys.end = std::min(place.keys.end, call_.visibility.keys_of(place.queries).end);
         const Sight sight = call_.visibility.sight(place);
         if (sight == Sight::none) continue;
-        if (!std::exchange(loaded, true)) load_keys(place);
+        if (!std::exchange(loaded, true)) load_keys(b, h, e.k_tile(k));
         attend(band_[i], place, sight);
       }
     }
@@ -89,10 +92,10 @@ class ForwardBand {
     tile.state.reset();
   }
 
-  void load_keys(const Place& place) {
-    const int64_t head = place.h / call_.extents.group(), count = place.keys.size();
-    load_rows(head_rows<CppType<T>>(call_.arguments.k, place.b, head, place.keys.begin), keys_.first_rows(count));
-    load_rows(head_rows<CppType<T>>(call_.arguments.v, place.b, head, place.keys.begin), values_.first_rows(count));
+  void load_keys(int64_t b, int64_t h, Range keys) {
+    const int64_t head = h / call_.extents.group(), count = keys.size();
+    load_rows(head_rows<CppType<T>>(call_.arguments.k, b, head, keys.begin), keys_.first_rows(count));
+    load_rows(head_rows<CppType<T>>(call_.arguments.v, b, head, keys.begin), values_.first_rows(count));
   }
 
   /// One tile of scores: product, terms, mask, softmax, rescale, accumulate.
@@ -119,16 +122,16 @@ class ForwardBand {
     });
   }
 
-  /// out = accumulated / sum, lse = largest + log(sum); 0 and −∞ for a query that saw nothing.
+  /// out = accumulated / sum, lse = base + log(sum); 0 and −∞ for a query that saw nothing.
   void store(const QueryTile& tile, int64_t b, int64_t h) {
-    const A *largest = tile.state.largest(), *sum = tile.state.sum();
+    const A *base = tile.state.base(), *sum = tile.state.sum();
     A* inverse = tile.state.correction();
     const Out<3>& lse = call_.arguments.lse;
     for (int64_t i = 0; i < tile.positions.size(); ++i) {
       inverse[i] = sum[i] == 0 ? A{0} : 1 / sum[i];
       if (!lse) continue;
       A* to = lse.as<A>() + b * lse.strides[0] + h * lse.strides[1] + (tile.positions.begin + i) * lse.strides[2];
-      *to = (largest[i] + std::log2(sum[i])) * std::numbers::ln2_v<A>;
+      *to = (base[i] + std::log2(sum[i])) * std::numbers::ln2_v<A>;
     }
     store_transposed<A>(tile.out, inverse, tile.positions.size(),
                         head_rows<CppType<T>>(call_.arguments.out, b, h, tile.positions.begin));
@@ -144,7 +147,7 @@ class ForwardBand {
 
 template <DType T>
 ForwardCall<T> prepare(const FlashAttentionForward& arguments, TileBackend backend) {
-  const Extents e = extents_of(arguments.q, arguments.k, arguments.options);
+  const Extents e = extents_of(arguments.q, arguments.k, arguments.options, kTile);
   const int64_t tiles = e.batch * e.heads * e.q_tiles(), threads = omp_get_max_threads();
   const int64_t bytes = 2 * e.width * e.tile_q * size_of(accumulate_dtype(T));
   return {.arguments = arguments,

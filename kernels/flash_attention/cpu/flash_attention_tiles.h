@@ -25,18 +25,22 @@ struct Extents {
   Range k_tile(int64_t i) const { return {i * tile_k, std::min(keys, (i + 1) * tile_k)}; }
 };
 
-/// Tiles of 128 × 128, less where a bound or the tensors are smaller: large enough that the softmax between two
-/// products is small beside them, small enough for the second-level cache.
-inline Extents extents_of(const In<4>& q, const In<4>& k, const AttentionOptions& options) {
-  constexpr int64_t kTile = 128;
+/// The tile that a pass works best with.
+struct TileShape {
+  int64_t q;
+  int64_t k;
+};
+
+/// Tiles of that shape, less where a bound or the tensors are smaller.
+inline Extents extents_of(const In<4>& q, const In<4>& k, const AttentionOptions& options, TileShape tile) {
   return {.batch = q.shape[0],
           .heads = q.shape[2],
           .kv_heads = k.shape[2],
           .queries = q.shape[1],
           .keys = k.shape[1],
           .width = q.shape[3],
-          .tile_q = std::max<int64_t>(1, std::min({kTile, options.q_bucket_size, q.shape[1]})),
-          .tile_k = std::max<int64_t>(1, std::min({kTile, options.k_bucket_size, k.shape[1]}))};
+          .tile_q = std::max<int64_t>(1, std::min({tile.q, options.q_bucket_size, q.shape[1]})),
+          .tile_k = std::max<int64_t>(1, std::min({tile.k, options.k_bucket_size, k.shape[1]}))};
 }
 
 void run_forward(const FlashAttentionForward& call, TileBackend backend);

@@ -10,6 +10,25 @@
 
 namespace tessera::attention {
 
+namespace detail {
+// A register's worth of bfloat16 by the arithmetic of half.h, which does not vectorise by itself.
+using Words = simd::Vector<uint32_t>;
+typedef uint16_t Halves __attribute__((vector_size(sizeof(Words) / 2), aligned(2), may_alias));
+
+[[gnu::always_inline]] inline simd::Vector<float> widen(const BFloat16* from) {
+  const auto halves = *reinterpret_cast<const Halves*>(from);
+  return reinterpret_cast<simd::Vector<float>>(__builtin_convertvector(halves, Words) << 16);
+}
+
+[[gnu::always_inline]] inline void narrow(BFloat16* to, simd::Vector<float> value) {
+  const auto words = reinterpret_cast<Words>(value);
+  const Words rounded = (words + 0x7fffu + ((words >> 16) & 1u)) >> 16;
+  const Words quiet_nan = (words >> 16) | 0x40u;
+  const Words chosen = (words & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded;
+  *reinterpret_cast<Halves*>(to) = __builtin_convertvector(chosen, Halves);
+}
+}  // namespace detail
+
 /// The first `n` elements at `from` as a register of A, zeros beyond; all lanes if n is larger than there are.
 template <class A, class T>
 [[gnu::always_inline]] inline simd::Vector<A> load_lanes(const T* from, int64_t n) {
@@ -17,6 +36,10 @@ template <class A, class T>
   if constexpr (std::is_same_v<A, T>) {
     if (n >= lanes) [[likely]]
       return simd::load(from);
+  }
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (n >= lanes) [[likely]]
+      return detail::widen(from);
   }
   A converted[lanes] = {};
   int64_t i = 0;
@@ -43,6 +66,10 @@ template <class V, class T>
   if constexpr (std::is_same_v<A, T>) {
     if (n >= lanes) [[likely]]
       return simd::store(to, value);
+  }
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (n >= lanes) [[likely]]
+      return detail::narrow(to, value);
   }
   A converted[lanes];
   simd::store(converted, value);

@@ -52,6 +52,19 @@ TEST(FlashAttention, LongerLengths) {
   }
 }
 
+// The softmax moves its base only where a score exceeds it by much: scores that climb slowly, fast, and fall.
+TEST(FlashAttention, ScoresThatClimbFromTileToTile) {
+  for (const double climb : {-3.0, 0.2, 0.9, 4.0, 9.0}) {
+    AttentionCase c{.N = 70, .M = 90, .D = 16, .k_bucket_size = 16};
+    c.fill(6);
+    for (int64_t i = 0; i < c.N; ++i) c.q[i * c.D] = 4;
+    for (int64_t j = 0; j < c.M; ++j) c.k[j * c.D] = static_cast<float>(climb * static_cast<double>(j) / 16);
+    const AttentionAnswer found = run_attention(c, DType::f32), exact = exact_attention(c);
+    EXPECT_LT(relative_error(found.lse, exact.lse), 1e-6) << climb;
+    EXPECT_LT(relative_error(found.out, exact.out), 2e-5) << climb;
+  }
+}
+
 TEST(FlashAttention, NothingToDo) {
   for (const auto& [N, M] : std::vector<std::pair<int64_t, int64_t>>{{0, 5}, {5, 0}, {0, 0}}) {
     const AttentionCase c = sized(N, M, 8);
