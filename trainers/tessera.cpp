@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "trainers/autopsy_bundle.h"
+#include "trainers/bench_comm.h"
 #include "trainers/command_line.h"
 #include "trainers/commands.h"
 #include "trainers/compare.h"
@@ -20,6 +21,7 @@ constexpr tessera::Command kCommands[] = {
     {"sample", "RUN [--key=value ...]", "continue a prompt with the model of a run folder", tessera::run_sample},
     {"replay", "BUNDLE", "run a non-finite step again and name what went wrong first", tessera::run_replay},
     {"eval", "RUN [--key=value ...]", "print the losses of the model of a run folder", tessera::run_eval},
+    {"bench", "comm [--ranks=N] [--key=value ...]", "measure how fast ranks add up tensors", tessera::run_bench},
     {"config", "[CONFIG] [--key=value ...]", "print the settings that a run would use", tessera::run_config},
 };
 

@@ -55,7 +55,9 @@ class Communicator {
   virtual void barrier() = 0;
 
   virtual Usage usage() const { return {}; }
-  Heartbeat& heartbeat() { return heartbeat_; }
+  Heartbeat& heartbeat() { return *heartbeat_; }
+  /// The same for somebody who may outlive the communicator.
+  std::shared_ptr<const Heartbeat> shared_heartbeat() const { return heartbeat_; }
 
  protected:
   Communicator(int rank, int world) : rank_(rank), world_(world) {}
@@ -63,7 +65,7 @@ class Communicator {
  private:
   int rank_;
   int world_;
-  Heartbeat heartbeat_;
+  std::shared_ptr<Heartbeat> heartbeat_ = std::make_shared<Heartbeat>();
 };
 
 /// A world of one.

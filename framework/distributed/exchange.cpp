@@ -7,8 +7,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "framework/error.h"
-
 namespace tessera {
 namespace {
 
@@ -23,6 +21,10 @@ double seconds_until(Clock::time_point moment) {
   return std::max(0.0, std::chrono::duration<double>(moment - Clock::now()).count());
 }
 
+std::string greeting(int rank, const std::string& text) {
+  return Json{{"tessera", 1}, {"rank", rank}, {"text", text}}.dump() + "\n";
+}
+
 std::string listed(const std::vector<int>& ranks) {
   std::string text = ranks.size() == 1 ? "rank" : "ranks";
   for (const int rank : ranks) text += (rank == ranks.front() ? " " : ", ") + std::to_string(rank);
@@ -34,8 +36,8 @@ std::string listed(const std::vector<int>& ranks) {
 ExchangeHost::ExchangeHost(const Options& options)
     : options_(options),
       listener_(listen_on(options.port, options.other_hosts)),
-      texts_(static_cast<size_t>(options.world)),
       connections_(static_cast<size_t>(options.world)),
+      texts_(static_cast<size_t>(options.world)),
       thread_([this] { serve(); }) {}
 
 ExchangeHost::~ExchangeHost() {
@@ -43,15 +45,21 @@ ExchangeHost::~ExchangeHost() {
   thread_.join();
 }
 
-std::vector<int> ExchangeHost::missing() const {
+bool ExchangeHost::complete() const {
   const std::lock_guard lock(mutex_);
-  return missing_;
+  return std::ranges::all_of(texts_, &std::optional<std::string>::has_value);
+}
+
+bool ExchangeHost::failed() const { return failed_; }
+
+std::vector<std::optional<std::string>> ExchangeHost::texts() const {
+  const std::lock_guard lock(mutex_);
+  return texts_;
 }
 
 void ExchangeHost::serve() {
   constexpr double kLook = 0.05;  // seconds between looks at stop_
   const Clock::time_point deadline = after(options_.deadline_seconds);
-  const auto complete = [this] { return std::ranges::all_of(connections_, &Socket::operator bool); };
   while (!stop_ && !complete() && Clock::now() < deadline) {
     if (Socket connection = accept_from(listener_, kLook)) welcome(std::move(connection));
   }
@@ -70,7 +78,8 @@ void ExchangeHost::welcome(Socket connection) {
   if (!said.is_object() || !said.contains("tessera") || !said.value("text", Json()).is_string()) return;
   const int64_t rank = said.value("rank", int64_t{-1});
   if (rank < 0 || rank >= options_.world) return;
-  texts_[static_cast<size_t>(rank)] = said["text"];
+  const std::lock_guard lock(mutex_);
+  texts_[static_cast<size_t>(rank)] = said["text"].get<std::string>();
   connections_[static_cast<size_t>(rank)] = std::move(connection);
 }
 
@@ -79,21 +88,29 @@ void ExchangeHost::finish() {
   for (int rank = 0; rank < options_.world; ++rank) {
     if (!connections_[static_cast<size_t>(rank)]) absent.push_back(rank);
   }
-  const std::string answer = absent.empty() ? Json{{"texts", texts_}}.dump() : Json{{"missing", absent}}.dump();
+  Json answer = {{"missing", absent}};
+  if (absent.empty()) {
+    answer = {{"texts", Json::array()}};
+    for (const auto& text : texts()) answer["texts"].push_back(*text);
+  }
   for (Socket& connection : connections_) {
-    if (connection) connection.send(answer);
+    if (connection) connection.send(answer.dump());
     connection = {};
   }
-  const std::lock_guard lock(mutex_);
-  missing_ = absent;
+  failed_ = !absent.empty();
 }
 
-std::vector<std::string> exchange(const ExchangePlace& place, const std::string& text) {
+RanksMissing::RanksMissing(std::vector<int> missing, double seconds)
+    : Error(format_message("{} did not come within {} s; look at what they printed, and start the run again",
+                           {listed(missing), seconds})),
+      ranks_(std::move(missing)) {}
+
+std::vector<std::string> exchange_texts(const ExchangePlace& place, const std::string& text) {
   // The host began to count earlier; its answer names the missing ranks.
   const double grace = std::min(5.0, place.deadline_seconds);
   constexpr auto kPause = std::chrono::milliseconds(50);
   const Clock::time_point deadline = after(place.deadline_seconds + grace);
-  const std::string hello = Json{{"tessera", 1}, {"rank", place.rank}, {"text", text}}.dump() + "\n";
+  const std::string hello = greeting(place.rank, text);
   while (Clock::now() < deadline) {
     const Socket connection = connect_to(place.host, place.port);
     std::string answer;
@@ -102,14 +119,16 @@ std::vector<std::string> exchange(const ExchangePlace& place, const std::string&
     }
     const Json said = Json::parse(answer, nullptr, /*allow_exceptions=*/false);
     if (said.is_object() && said.contains("texts")) return said["texts"].get<std::vector<std::string>>();
-    if (said.is_object() && said.contains("missing")) {
-      fail("{} did not come within {} s; look at what they printed, and start the run again",
-           listed(said["missing"].get<std::vector<int>>()), place.deadline_seconds);
-    }
+    if (said.is_object() && said.contains("missing"))
+      throw RanksMissing(said["missing"].get<std::vector<int>>(), place.deadline_seconds);
     std::this_thread::sleep_for(kPause);
   }
   fail("rank {} did not reach rank 0 at {}:{} within {} s; check MASTER_ADDR, MASTER_PORT and the firewall", place.rank,
        place.host, place.port, place.deadline_seconds);
+}
+
+void bring_text(const ExchangePlace& place, const std::string& text) {
+  if (const Socket connection = connect_to(place.host, place.port)) connection.send(greeting(place.rank, text));
 }
 
 }  // namespace tessera

@@ -5,11 +5,13 @@
 
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "framework/distributed/socket.h"
+#include "framework/error.h"
 
 namespace tessera {
 
@@ -31,8 +33,12 @@ class ExchangeHost {
   ExchangeHost& operator=(const ExchangeHost&) = delete;
 
   int port() const { return listener_.port(); }
-  /// The ranks that had not come when the deadline was over; empty before that and where all came.
-  std::vector<int> missing() const;
+  /// True once every rank has come.
+  bool complete() const;
+  /// True once the deadline is over and ranks are missing.
+  bool failed() const;
+  /// What the ranks brought so far, by rank; nothing where one has not come.
+  std::vector<std::optional<std::string>> texts() const;
 
  private:
   void serve();
@@ -41,12 +47,22 @@ class ExchangeHost {
 
   Options options_;
   Socket listener_;
-  std::vector<std::string> texts_;   // by rank
-  std::vector<Socket> connections_;  // by rank; none: has not come
-  mutable std::mutex mutex_;         // guards missing_
-  std::vector<int> missing_;
+  std::vector<Socket> connections_;                // by rank; none: has not come
+  mutable std::mutex mutex_;                       // guards texts_
+  std::vector<std::optional<std::string>> texts_;  // by rank
+  std::atomic<bool> failed_ = false;
   std::atomic<bool> stop_ = false;
   std::thread thread_;
+};
+
+/// The ranks that did not come.
+class RanksMissing : public Error {
+ public:
+  explicit RanksMissing(std::vector<int> missing, double seconds);
+  const std::vector<int>& ranks() const { return ranks_; }
+
+ private:
+  std::vector<int> ranks_;
 };
 
 /// Where to bring a text, and whose it is.
@@ -57,8 +73,11 @@ struct ExchangePlace {
   double deadline_seconds = 60;
 };
 
-/// Brings `text` to the host, which may start later, and returns the texts of all ranks, by rank. Throws Error that
-/// names the host or the missing ranks when the deadline is over.
-std::vector<std::string> exchange(const ExchangePlace& place, const std::string& text);
+/// Brings `text` to the host, which may start later, and returns the texts of all ranks, by rank. Throws
+/// RanksMissing, or an Error that names the host, when the deadline is over.
+std::vector<std::string> exchange_texts(const ExchangePlace& place, const std::string& text);
+
+/// Brings `text` and waits for nobody; what nobody takes is lost.
+void bring_text(const ExchangePlace& place, const std::string& text);
 
 }  // namespace tessera

@@ -6,32 +6,12 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "framework/distributed/process.h"
 #include "framework/distributed/socket.h"
 #include "framework/error.h"
 
 namespace tessera {
 namespace {
-
-/// The letter of the state and the start time in /proc/PID/stat; '-' where there is no such process.
-struct Stat {
-  char state = '-';
-  int64_t started = 0;
-};
-
-Stat stat_of(int64_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  const size_t name_end = text.rfind(')');  // the name may hold spaces and parentheses
-  if (name_end == std::string::npos) return {};
-  std::istringstream fields(text.substr(name_end + 1));
-  constexpr int kBetween = 18;  // fields between the state (3) and the start time (22)
-  Stat stat;
-  std::string skipped;
-  fields >> stat.state;
-  for (int i = 0; i < kBetween; ++i) fields >> skipped;
-  fields >> stat.started;
-  return stat;
-}
 
 std::string pid_space() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
@@ -71,15 +51,15 @@ RankCard own_card(const std::string& towards, int port) {
           .address = own_address_towards(towards),
           .port = port,
           .pid = getpid(),
-          .started = stat_of(getpid()).started,
+          .started = process(getpid()).started,
           .space = pid_space()};
 }
 
 ProcessState state_of(const RankCard& card, const RankCard& viewer) {
   if (card.space.empty() || card.space != viewer.space) return ProcessState::unknown;
-  const Stat stat = stat_of(card.pid);
-  if (stat.started != card.started || stat.state == 'Z' || stat.state == 'X') return ProcessState::gone;
-  return stat.state == 'T' ? ProcessState::stopped : ProcessState::running;
+  const Process found = process(static_cast<pid_t>(card.pid));
+  if (found.started != card.started || found.is_gone()) return ProcessState::gone;
+  return found.state == 'T' ? ProcessState::stopped : ProcessState::running;
 }
 
 }  // namespace tessera

@@ -10,7 +10,8 @@ namespace {
 bool waits_for_others(Phase phase) { return phase == Phase::reduce || phase == Phase::end; }
 
 std::string_view word_for(Trouble trouble) {
-  constexpr std::string_view kWords[] = {"waiting", "process gone", "left with an error", "silent", "stuck"};
+  constexpr std::string_view kWords[] = {"waiting", "did not come", "process gone", "left with an error",
+                                         "silent",  "stuck"};
   return kWords[static_cast<size_t>(trouble)];
 }
 
@@ -87,6 +88,7 @@ std::string RankTable::sentence(int rank, double now) const {
   const Row& row = rows_[static_cast<size_t>(rank)];
   const std::string what = [&]() -> std::string {
     switch (row.trouble) {
+      case Trouble::absent: return "it did not come to the start";
       case Trouble::gone: return "its process is gone";
       case Trouble::failed: return "it left with an error";
       case Trouble::silent: return fmt::format("no sign of life for {:.0f} s", now - row.heard);

@@ -46,6 +46,21 @@ Rendezvous of_torchrun(const Environment& variable) {
   return place;
 }
 
+Rendezvous of_mpirun(const Environment& variable) {
+  return read(variable, Rendezvous::Launcher::mpirun, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+              "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE");
+}
+
+// A single rank is started without mpirun.
+Rendezvous of_self(const Environment& variable) {
+  Rendezvous place = variable("OMPI_COMM_WORLD_SIZE") ? of_mpirun(variable) : Rendezvous();
+  place.launcher = Rendezvous::Launcher::self;
+  place.host = "127.0.0.1";
+  place.port = number(variable, kMeetingPort, 1, 65535);
+  place.farewell_port = number(variable, kFarewellPort, 0, 65535, 0);
+  return place;
+}
+
 // The first host of a list such as "gpu[03-05,9],login": gpu03.
 std::string first_host(const std::string& list) {
   const size_t end = list.find_first_of(",[");
@@ -83,11 +98,9 @@ std::optional<std::string> environment_variable(const std::string& name) {
 
 Rendezvous find_rendezvous(const Environment& variable) {
   using Launcher = Rendezvous::Launcher;
+  if (variable(kMeetingPort)) return of_self(variable);
   if (variable("RANK") && variable("WORLD_SIZE")) return of_torchrun(variable);
-  if (variable("OMPI_COMM_WORLD_SIZE")) {
-    return read(variable, Launcher::mpirun, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-                "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE");
-  }
+  if (variable("OMPI_COMM_WORLD_SIZE")) return of_mpirun(variable);
   if (variable("PMI_SIZE")) {
     return read(variable, Launcher::mpirun, "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS");
   }

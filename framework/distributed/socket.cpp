@@ -1,5 +1,6 @@
 #include "framework/distributed/socket.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <system_error>
@@ -28,8 +29,9 @@ sockaddr_in endpoint(in_addr address, int port) {
 const sockaddr* generic(const sockaddr_in& where) { return reinterpret_cast<const sockaddr*>(&where); }
 
 bool ready(int descriptor, double seconds) {
+  constexpr double kLongest = 1e6;  // seconds: poll counts milliseconds in an int
   pollfd wanted{.fd = descriptor, .events = POLLIN, .revents = 0};
-  return poll(&wanted, 1, static_cast<int>(seconds * 1000)) > 0;
+  return poll(&wanted, 1, static_cast<int>(std::min(seconds, kLongest) * 1000)) > 0;
 }
 
 }  // namespace

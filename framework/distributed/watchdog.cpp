@@ -15,17 +15,15 @@ namespace {
 constexpr double kTick = 0.25;     // seconds between heartbeats
 constexpr double kTickOfMany = 1;  // the same in a world of more than kFew
 constexpr int kFew = 64;
-constexpr double kAgreement = 1;  // seconds between noticing and leaving, in which all ranks hear of it
-constexpr double kBlink = 3;      // seconds late at which this process must have been stopped itself
+constexpr double kAgreement = 1.5;  // seconds between noticing and leaving, in which all ranks hear of it
+constexpr double kBlink = 3;        // seconds late at which this process must have been stopped itself
 
 enum State : int64_t { kWorks, kFinished, kFailed };
 
-uint64_t hash_of(const std::vector<std::string>& cards) {
-  uint64_t hash = 14695981039346656037u;  // FNV-1a
-  for (const std::string& card : cards) {
-    for (const char c : card) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
-  }
-  return hash;
+// FNV-1a; never 0.
+uint64_t hash_of(std::string_view text, uint64_t hash = 14695981039346656037u) {
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+  return hash == 0 ? 1 : hash;
 }
 
 void write_and_leave(const std::string& text) {
@@ -44,6 +42,7 @@ struct Watchdog::Message {
   uint64_t run;
   int64_t rank, state, phase, step, beats;
   int64_t accused, trouble;  // whom the sender holds responsible; -1: nobody
+  uint64_t reason;           // why it failed, as a hash
 };
 
 Watchdog::Watchdog(Options options)
@@ -61,10 +60,11 @@ Watchdog::~Watchdog() {
   stop_ = true;
   thread_.join();
   constexpr int kTimes = 3;  // datagrams may be lost
-  for (int i = 0; i < kTimes; ++i) tell_all(finished_ ? kFinished : kFailed);
+  if (!finished_ && table_ && own_reason() == 0) own_reason() = 1;
+  for (int i = 0; i < kTimes; ++i) tell_all();
 }
 
-void Watchdog::watch(const std::vector<std::string>& cards, const Heartbeat& heartbeat) {
+void Watchdog::watch(const std::vector<std::string>& cards, std::shared_ptr<const Heartbeat> heartbeat) {
   std::vector<RankCard> parsed;
   std::vector<sockaddr_in> places;
   for (const std::string& card : cards) {
@@ -80,8 +80,15 @@ void Watchdog::watch(const std::vector<std::string>& cards, const Heartbeat& hea
       RankTable::Options{.silence_seconds = options_.silence_seconds, .stuck_seconds = options_.stuck_seconds},
       std::move(parsed), seconds());
   places_ = std::move(places);
-  heartbeat_ = &heartbeat;
-  run_ = hash_of(cards);
+  heartbeat_ = std::move(heartbeat);
+  reasons_.assign(cards.size(), 0);
+  run_ = 0;
+  for (const std::string& card : cards) run_ = hash_of(card, run_);
+}
+
+void Watchdog::follow(std::shared_ptr<const Heartbeat> heartbeat) {
+  const std::lock_guard lock(mutex_);
+  heartbeat_ = std::move(heartbeat);
 }
 
 double Watchdog::seconds() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
@@ -109,12 +116,15 @@ void Watchdog::tick(double now) {
   hear_all(now);
   table_->hear(options_.rank, {.phase = heartbeat_->phase(), .step = heartbeat_->step(), .beats = heartbeat_->beats()},
                now);
-  if (finished_) return tell_all(kFinished);
-  look_at_processes();
+  if (finished_ || own_reason() != 0) return tell_all();
+  const bool agreeing = failing_since_ >= 0 && now - failing_since_ < kAgreement;
+  if (failing_since_ < 0 || agreeing) look_at_processes(now);
   const bool failing = table_->judge(now);
   if (failing && failing_since_ < 0) failing_since_ = now;
-  tell_all(kWorks);
-  if (failing && now - failing_since_ >= kAgreement) end_run(now);
+  tell_all();
+  // The one that prints leaves first: to it, the others must not look as if they had died.
+  const double delay = table_->speaker() == options_.rank ? kAgreement : 2 * kAgreement;
+  if (failing && now - failing_since_ >= delay) end_run(now);
 }
 
 void Watchdog::check_deadline(double now) {
@@ -131,21 +141,27 @@ void Watchdog::hear_all(double now) {
     const int rank = static_cast<int>(message.rank);
     table_->hear(rank, {.phase = static_cast<Phase>(message.phase), .step = message.step, .beats = message.beats}, now);
     if (message.state == kFinished) table_->left(rank);
-    if (message.state == kFailed) table_->accuse(rank, Trouble::failed);
+    if (message.state == kFailed) {
+      table_->accuse(rank, Trouble::failed);
+      reasons_[static_cast<size_t>(rank)] = message.reason;
+    }
     if (names_a_rank(message.accused))
       table_->accuse(static_cast<int>(message.accused), static_cast<Trouble>(message.trouble));
   }
 }
 
-void Watchdog::look_at_processes() {
+void Watchdog::look_at_processes(double now) {
+  const auto matters = [&](int rank) { return !table_->has_left(rank) && table_->trouble(rank) == Trouble::none; };
   for (int rank = 0; rank < table_->world(); ++rank) {
-    if (table_->has_left(rank) || table_->trouble(rank) != Trouble::none) continue;
-    if (state_of(table_->card(rank), card_) == ProcessState::gone) table_->accuse(rank, Trouble::gone);
+    if (!matters(rank) || state_of(table_->card(rank), card_) != ProcessState::gone) continue;
+    hear_all(now);  // it may have said good-bye in between
+    if (matters(rank)) table_->accuse(rank, Trouble::gone);
   }
 }
 
-void Watchdog::tell_all(int64_t state) {
+void Watchdog::tell_all() {
   if (!table_) return;
+  const State state = finished_ ? kFinished : own_reason() != 0 ? kFailed : kWorks;
   const std::optional<int> culprit = table_->culprit();
   const Message message{.run = run_,
                         .rank = options_.rank,
@@ -154,7 +170,8 @@ void Watchdog::tell_all(int64_t state) {
                         .step = heartbeat_->step(),
                         .beats = heartbeat_->beats(),
                         .accused = culprit.value_or(-1),
-                        .trouble = static_cast<int64_t>(culprit ? table_->trouble(*culprit) : Trouble::none)};
+                        .trouble = static_cast<int64_t>(culprit ? table_->trouble(*culprit) : Trouble::none),
+                        .reason = own_reason()};
   for (size_t rank = 0; rank < places_.size(); ++rank) {
     if (static_cast<int>(rank) == options_.rank) continue;
     sendto(socket_.descriptor(), &message, sizeof(message), MSG_NOSIGNAL,
@@ -176,6 +193,20 @@ void Watchdog::kill_stopped() const {
     if (rank == options_.rank || !silent) continue;
     const ProcessState state = state_of(card, card_);
     if (state == ProcessState::stopped || state == ProcessState::running) kill(static_cast<pid_t>(card.pid), SIGKILL);
+  }
+}
+
+Watchdog::Farewell Watchdog::fail(const std::string& reason) {
+  constexpr double kPatience = 2 * kAgreement;
+  const double end = seconds() + kPatience;
+  const uint64_t mine = hash_of(reason);
+  for (Farewell farewell;; std::this_thread::sleep_for(std::chrono::milliseconds(20))) {
+    const std::lock_guard lock(mutex_);
+    if (!table_) return farewell;
+    own_reason() = mine;
+    farewell.everyone = std::ranges::count(reasons_, uint64_t{0}) == 0;
+    farewell.speak = std::ranges::find(reasons_, mine) - reasons_.begin() == options_.rank;
+    if (farewell.everyone || seconds() > end) return farewell;
   }
 }
 

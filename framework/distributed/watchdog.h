@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -42,10 +43,20 @@ class Watchdog {
   /// What the other ranks need in order to hear this one: a RankCard's text.
   std::string card() const { return card_.text(); }
   /// Starts to watch the ranks whose cards these are, in the order of ranks, this one included. `heartbeat` is what
-  /// this rank does; it must live as long as the watchdog.
-  void watch(const std::vector<std::string>& cards, const Heartbeat& heartbeat);
+  /// this rank does.
+  void watch(const std::vector<std::string>& cards, std::shared_ptr<const Heartbeat> heartbeat);
+  /// From now on `heartbeat` is what this rank does.
+  void follow(std::shared_ptr<const Heartbeat> heartbeat);
   /// This rank has done its part: its silence is no failure from now on.
   void finish() { finished_ = true; }
+
+  /// What a rank that cannot go on learns from the others before it leaves.
+  struct Farewell {
+    bool everyone = false;  ///< all ranks failed: an error that they share, such as a missing file
+    bool speak = true;      ///< no lower rank fails for the same reason, so this one should print it
+  };
+  /// This rank leaves with an error. Waits a moment for the others to say the same.
+  Farewell fail(const std::string& reason);
 
   /// Ends the run with `text` unless the returned object is destroyed within `seconds`: for what may hang before the
   /// ranks watch one another.
@@ -60,11 +71,12 @@ class Watchdog {
   void tick(double now);
   void check_deadline(double now);
   void hear_all(double now);
-  void look_at_processes();
-  void tell_all(int64_t state);
+  void look_at_processes(double now);
+  void tell_all();
   void end_run(double now);
   void kill_stopped() const;
   double seconds() const;
+  uint64_t& own_reason() { return reasons_[static_cast<size_t>(options_.rank)]; }
 
   Options options_;
   Clock::time_point begin_ = Clock::now();
@@ -72,9 +84,10 @@ class Watchdog {
   RankCard card_;
   std::mutex mutex_;  // guards all that follows up to the thread, except the atomics
   std::optional<RankTable> table_;
-  const Heartbeat* heartbeat_ = nullptr;
+  std::shared_ptr<const Heartbeat> heartbeat_;
   std::vector<sockaddr_in> places_;  // by rank
   uint64_t run_ = 0;                 // the same in all ranks of this run and in no other run
+  std::vector<uint64_t> reasons_;    // of ranks that failed, by rank; 0: has not failed
   double failing_since_ = -1;
   double ends_at_ = -1;  // of the deadline; below 0: there is none
   std::string deadline_text_;

@@ -64,6 +64,9 @@ struct Config {
   DType dtype = DType::f32;
   ResidualDtype residual_dtype = ResidualDtype::float32;
   bool master_weights = true;
+  int64_t ranks = 1;
+  int64_t max_restarts = 0;
+  double watchdog_seconds = 300;
   std::string loss_scale = "dynamic";
   double init_scale = 65536;
   double growth_factor = 2;

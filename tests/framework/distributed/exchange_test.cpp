@@ -12,12 +12,11 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::ThrowsMessage;
 
 std::future<std::vector<std::string>> come(int port, int rank, const std::string& text) {
   return std::async(std::launch::async,
-                    [=] { return exchange({.port = port, .rank = rank, .deadline_seconds = 20}, text); });
+                    [=] { return exchange_texts({.port = port, .rank = rank, .deadline_seconds = 20}, text); });
 }
 
 TEST(Exchange, EveryRankGetsAllTexts) {
@@ -29,7 +28,15 @@ TEST(Exchange, EveryRankGetsAllTexts) {
   EXPECT_THAT(a.get(), expected);
   EXPECT_THAT(b.get(), expected);
   EXPECT_THAT(c.get(), expected);
-  EXPECT_THAT(host.missing(), IsEmpty());
+  EXPECT_TRUE(host.complete());
+  EXPECT_FALSE(host.failed());
+}
+
+TEST(Exchange, ATextCanBeLeftThere) {
+  const ExchangeHost host({.world = 2});
+  bring_text({.port = host.port(), .rank = 1}, "75");
+  while (!host.texts()[1]) std::this_thread::yield();
+  EXPECT_THAT(host.texts(), ElementsAre(std::nullopt, "75"));
 }
 
 TEST(Exchange, ARankMayComeBeforeTheHost) {
@@ -43,9 +50,10 @@ TEST(Exchange, ARankMayComeBeforeTheHost) {
 TEST(Exchange, NamesTheMissingRanks) {
   const ExchangeHost host({.world = 4, .deadline_seconds = 0.3});
   auto b = come(host.port(), 1, "b");
-  EXPECT_THAT([&] { b.get(); }, ThrowsMessage<Error>(HasSubstr("ranks 0, 2, 3 did not come")));
-  while (host.missing().empty()) std::this_thread::yield();
-  EXPECT_THAT(host.missing(), ElementsAre(0, 2, 3));
+  EXPECT_THAT([&] { b.get(); }, ThrowsMessage<RanksMissing>(HasSubstr("ranks 0, 2, 3 did not come")));
+  while (!host.failed()) std::this_thread::yield();
+  EXPECT_FALSE(host.complete());
+  EXPECT_THAT(host.texts(), ElementsAre(std::nullopt, "b", std::nullopt, std::nullopt));
 }
 
 TEST(Exchange, HangsUpOnStrangers) {
@@ -62,7 +70,7 @@ TEST(Exchange, HangsUpOnStrangers) {
 
 TEST(Exchange, AHostThatNobodyHearsIsNamed) {
   const int port = listen_on(0, false).port();
-  EXPECT_THAT([&] { exchange({.port = port, .rank = 2, .deadline_seconds = 0.1}, ""); },
+  EXPECT_THAT([&] { exchange_texts({.port = port, .rank = 2, .deadline_seconds = 0.1}, ""); },
               ThrowsMessage<Error>(HasSubstr("rank 2 did not reach rank 0 at 127.0.0.1:")));
 }
 

@@ -65,6 +65,17 @@ TEST(Rendezvous, ReadsOpenMpi) {
   EXPECT_EQ(place.port, 0);
 }
 
+TEST(Rendezvous, RanksThatThisProgramStartedMeetAtItsPort) {
+  const Rendezvous alone = place_of({{kMeetingPort, "4000"}});
+  EXPECT_EQ(alone.launcher, Rendezvous::Launcher::self);
+  EXPECT_EQ(alone.world, 1);
+  const Rendezvous place =
+      place_of({{kMeetingPort, "4000"}, {"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "2"}});
+  EXPECT_EQ(place.launcher, Rendezvous::Launcher::self);
+  EXPECT_EQ(place.rank, 1);
+  EXPECT_EQ(place.port, 4000);
+}
+
 TEST(Rendezvous, ReadsOtherMpis) {
   const Rendezvous place = place_of({{"PMI_RANK", "2"}, {"PMI_SIZE", "3"}});
   EXPECT_EQ(place.rank, 2);

@@ -18,8 +18,9 @@ using testing::HasSubstr;
 // Several ranks in this process: what each would print before it left is collected.
 class Ranks {
  public:
-  explicit Ranks(int world, double silence_seconds = 8, double stuck_seconds = 300) : hearts_(world), said_(world) {
+  explicit Ranks(int world, double silence_seconds = 8, double stuck_seconds = 300) : said_(world) {
     for (int rank = 0; rank < world; ++rank) {
+      hearts_.push_back(std::make_shared<Heartbeat>());
       dogs_.push_back(std::make_unique<Watchdog>(Watchdog::Options{.rank = rank,
                                                                    .silence_seconds = silence_seconds,
                                                                    .stuck_seconds = stuck_seconds,
@@ -40,7 +41,8 @@ class Ranks {
     for (size_t rank = 0; rank < dogs_.size(); ++rank) dogs_[rank]->watch(cards(), hearts_[rank]);
   }
   Watchdog& dog(int rank) { return *dogs_[rank]; }
-  Heartbeat& heart(int rank) { return hearts_[rank]; }
+  Heartbeat& heart(int rank) { return *hearts_[rank]; }
+  std::shared_ptr<const Heartbeat> shared_heart(int rank) { return hearts_[rank]; }
   void end(int rank) { dogs_[rank].reset(); }
 
   /// What the rank said when it left, or nothing if it is still there after the time.
@@ -53,7 +55,7 @@ class Ranks {
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<Heartbeat> hearts_;
+  std::vector<std::shared_ptr<Heartbeat>> hearts_;
   std::vector<std::optional<std::string>> said_;
   std::vector<std::unique_ptr<Watchdog>> dogs_;  // last: they call what stands above
 };
@@ -66,6 +68,30 @@ TEST(Watchdog, ARankThatLeavesWithAnErrorEndsTheOthersAndTheLowestPrints) {
   EXPECT_THAT(ranks.last_words(1).value(), HasSubstr("because of rank 0 of 3"));
   EXPECT_THAT(*ranks.last_words(1), HasSubstr("step 12, reduce): it left with an error"));
   EXPECT_EQ(ranks.last_words(2), "");
+}
+
+TEST(Watchdog, AnErrorOfAllRanksIsPrintedOnceAndEndsNobodyElse) {
+  Ranks ranks(3);
+  ranks.watch();
+  std::vector<std::future<Watchdog::Farewell>> farewells;
+  for (int rank = 0; rank < 3; ++rank)
+    farewells.push_back(std::async(
+        std::launch::async, [&, rank] { return ranks.dog(rank).fail(rank == 1 ? "no such folder" : "no such file"); }));
+  for (int rank = 0; rank < 3; ++rank) {
+    const Watchdog::Farewell farewell = farewells[rank].get();
+    EXPECT_TRUE(farewell.everyone) << rank;
+    EXPECT_EQ(farewell.speak, rank != 2) << rank;
+    EXPECT_EQ(ranks.last_words(rank, 0), std::nullopt) << rank;
+  }
+}
+
+TEST(Watchdog, AnErrorOfOneRankIsItsOwn) {
+  Ranks ranks(2);
+  ranks.watch();
+  const Watchdog::Farewell farewell = ranks.dog(1).fail("no such file");
+  EXPECT_FALSE(farewell.everyone);
+  EXPECT_TRUE(farewell.speak);
+  EXPECT_THAT(ranks.last_words(0).value(), HasSubstr("rank 1 of 2 (host "));
 }
 
 TEST(Watchdog, ARankThatFinishedIsNotMissed) {
@@ -98,7 +124,7 @@ TEST(Watchdog, StrangersAreNotHeard) {
   ranks.watch();
   std::vector<std::string> cards = ranks.cards();
   cards.push_back(others.cards()[1]);
-  others.dog(1).watch(cards, others.heart(1));  // a list that nobody else has: another run
+  others.dog(1).watch(cards, others.shared_heart(1));  // a list that nobody else has: another run
   others.end(1);
   EXPECT_EQ(ranks.last_words(0, 2), std::nullopt);
 }
@@ -115,20 +141,18 @@ std::string words_after(int how, ProcessState expected_afterwards) {
     return text;
   };
   if (child == 0) {
-    const Heartbeat heart;
     Watchdog dog({.rank = 1});
     send(to_parent[1], dog.card());
-    dog.watch({receive(to_child[0]), dog.card()}, heart);
+    dog.watch({receive(to_child[0]), dog.card()}, std::make_shared<Heartbeat>());
     while (true) pause();
   }
   std::promise<std::string> words;
-  const Heartbeat heart;
   Watchdog dog({.rank = 0, .silence_seconds = 1.5, .leave = [&, said = false](const std::string& text) mutable {
                   if (!std::exchange(said, true)) words.set_value(text);
                 }});
   const std::string card = receive(to_parent[0]);
   send(to_child[1], dog.card());
-  dog.watch({dog.card(), card}, heart);
+  dog.watch({dog.card(), card}, std::make_shared<Heartbeat>());
   std::this_thread::sleep_for(std::chrono::seconds(1));  // it is heard
   kill(child, how);
   int status = 0;
