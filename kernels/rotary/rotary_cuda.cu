@@ -35,7 +35,7 @@ __device__ void turn_by(double position, const double* theta, double sign, T (&c
 
 /// One thread turns eight pairs of one token in kHeads heads; a block has kPairs pairs of many tokens.
 template <class T>
-__global__ void __launch_bounds__(kThreads) rotary_kernel(const __grid_constant__ RotaryArguments op) {
+__global__ void __launch_bounds__(kThreads, 1) rotary_kernel(const __grid_constant__ RotaryArguments op) {
   auto& smem = shared_memory<Frequencies>();
   const int64_t half = op.x.shape[3] / 2, first = static_cast<int64_t>(block_index().z) * kPairs;
   const int pairs = half - first < kPairs ? static_cast<int>(half - first) : kPairs;

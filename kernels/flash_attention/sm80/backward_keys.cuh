@@ -24,12 +24,15 @@ template <int Head, bool Extras, bool Atomic>
 struct DkvSizes {
   static constexpr int kKeys = Atomic && Head <= 128 ? 128 : 64;
   static constexpr int kQueries = Head > 128 ? 16 : Head > 64 && (Extras || !Atomic) ? 32 : 64;
+  static constexpr int kStep =
+      Head == 128 && kQueries > 32 ? 32 : kQueries;  ///< queries whose scores fit into registers
 };
 
 template <int Head, bool Extras, bool Atomic, class Sizes = DkvSizes<Head, Extras, Atomic>>
 struct DkvTiles : ScoreGradients<Sizes::kKeys, Sizes::kQueries, Atomic> {
   static constexpr int kKeys = Sizes::kKeys;
   static constexpr int kQueries = Sizes::kQueries;
+  static constexpr int kStep = Sizes::kStep;
   static constexpr int kThreads = kKeys * 2;
   struct Stage {
     Tile<kQueries, Head> q, dout;
@@ -88,15 +91,15 @@ __device__ void add_dq(Tiles& smem, const DqSums& sums, int64_t head, int64_t ro
   }
 }
 
-/// Puts a warp's 16 rows of dS into the block's tile, rounded.
-template <class Element, int Rows, int Width>
-__device__ void put_rows(Tile<Rows, Width>& to, int row, const float (&x)[1][Width / 8][4]) {
+/// Puts a warp's 16 rows of dS into the block's tile from `column` on, rounded.
+template <class Element, int Rows, int Width, int Groups>
+__device__ void put_rows(Tile<Rows, Width>& to, int row, int column, const float (&x)[1][Groups][4]) {
 #pragma unroll
-  for (int n = 0; n < Width / 8; ++n)
+  for (int n = 0; n < Groups; ++n)
 #pragma unroll
     for (int e = 0; e < 4; e += 2)
-      *reinterpret_cast<uint32_t*>(to.elements + Tile<Rows, Width>::place(row + row_of(e), n) + column_of(0)) =
-          pack<Element>(x[0][n][e], x[0][n][e + 1]);
+      *reinterpret_cast<uint32_t*>(to.elements + Tile<Rows, Width>::place(row + row_of(e), column / 8 + n) +
+                                   column_of(0)) = pack<Element>(x[0][n][e], x[0][n][e + 1]);
 }
 
 template <class Element, int Head, bool Extras, Part Wanted, bool Atomic>
@@ -148,24 +151,27 @@ __global__ void __launch_bounds__(DkvTiles<Head, Extras, Atomic>::kThreads, 1)
     sync_threads();  // this tile is there, and nobody uses the one before it any more
     load(smem.stages[stage ^ 1], following);
     auto& queries = smem.stages[stage];
-    const TilePlace at{
-        b, tile.h, tile.row, first + warp_row, sizes.q, sizes.k - warp_row < 16 ? sizes.k - warp_row : 16};
-    const bool sees = at.keys > 0 && has_sight(rules, at);
-    Accumulator<1, Tiles::kQueries> s, dp;
-    clear(dp);
-    if (sees) {
-      clear(s);
-      multiply_rows<Element>(s, smem.k, warp_row, queries.q);
-      if constexpr (kWantsKeys) multiply_rows<Element>(dp, smem.v, warp_row, queries.dout);
-      softmax_gradient<Extras, true>(rules, ScoreTerms(rules, tile.h), at, s, dp, [&](int, int n, int e) {
-        const int column = n * 8 + column_of(e);
-        return QueryStatistics{queries.lse[column], queries.delta[column]};
-      });
-    }
-    if constexpr (Atomic && kWantsKeys) put_rows<Element>(smem.ds, warp_row, dp);
-    if (sees) {
-      if constexpr (kWantsValues) multiply_weights<Element>(dv, s, queries.dout);
-      if constexpr (kWantsKeys) multiply_weights<Element>(dk, dp, queries.q);
+    const int keys = sizes.k - warp_row < 16 ? sizes.k - warp_row : 16;
+#pragma unroll 1
+    for (int step = 0; step < Tiles::kQueries; step += Tiles::kStep) {
+      const int rows = sizes.q - step < Tiles::kStep ? sizes.q - step : Tiles::kStep;
+      const TilePlace at{b, tile.h, tile.row + step, first + warp_row, rows, keys};
+      const bool sees = keys > 0 && rows > 0 && has_sight(rules, at);
+      Accumulator<1, Tiles::kStep> s, dp;
+      clear(dp);
+      if (sees) {
+        clear(s);
+        multiply_rows<Element>(s, smem.k, warp_row, queries.q, step);
+        if constexpr (kWantsKeys) multiply_rows<Element>(dp, smem.v, warp_row, queries.dout, step);
+        softmax_gradient<Extras, true>(rules, ScoreTerms(rules, tile.h), at, s, dp, [&](int, int n, int e) {
+          const int column = step + n * 8 + column_of(e);
+          return QueryStatistics{queries.lse[column], queries.delta[column]};
+        });
+      }
+      if constexpr (Atomic && kWantsKeys) put_rows<Element>(smem.ds, warp_row, step, dp);
+      if (!sees) continue;
+      if constexpr (kWantsValues) multiply_weights<Element>(dv, s, queries.dout, step);
+      if constexpr (kWantsKeys) multiply_weights<Element>(dk, dp, queries.q, step);
     }
     if constexpr (Atomic && kWantsKeys) {
       sync_threads();  // the dS of all warps are there

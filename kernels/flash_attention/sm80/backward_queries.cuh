@@ -12,6 +12,7 @@ struct DqTiles {
   static constexpr int kSlices = Head <= 128 && !Extras ? 2 : 1;
   static constexpr int kRows = kThreads / 2 * kSlices;
   static constexpr int kKeys = Head <= 128 ? 32 : 16;
+  static constexpr int kStep = Head == 128 && !Extras ? 16 : kKeys;  ///< keys whose scores fit into registers
   struct Stage {
     Tile<kKeys, Head> k, v;
   };
@@ -65,16 +66,21 @@ __global__ void __launch_bounds__(DqTiles<Head, Extras>::kThreads, 1)
     cp_async_wait<0>();
     sync_threads();  // this tile is there, and nobody uses the one before it any more
     load(smem.stages[stage ^ 1], following);
-    if (has_sight(rules, at)) {
-      Accumulator<Tiles::kSlices, Tiles::kKeys> s, dp;
+    auto& tiles = smem.stages[stage];
+#pragma unroll 1
+    for (int step = 0; step < sizes.k; step += Tiles::kStep) {
+      const TilePlace part{
+          b, h, at.row, at.key + step, at.rows, sizes.k - step < Tiles::kStep ? sizes.k - step : Tiles::kStep};
+      if (!has_sight(rules, part)) continue;
+      Accumulator<Tiles::kSlices, Tiles::kStep> s, dp;
       clear(s);
       clear(dp);
-      multiply_rows<Element>(s, smem.q, warp_row, smem.stages[stage].k);
-      multiply_rows<Element>(dp, smem.dout, warp_row, smem.stages[stage].v);
-      softmax_gradient<Extras, false>(rules, terms, at, s, dp, [&](int slice, int, int e) {
+      multiply_rows<Element>(s, smem.q, warp_row, tiles.k, step);
+      multiply_rows<Element>(dp, smem.dout, warp_row, tiles.v, step);
+      softmax_gradient<Extras, false>(rules, terms, part, s, dp, [&](int slice, int, int e) {
         return smem.statistics[warp_row + slice * 16 + row_of(e)];
       });
-      multiply_weights<Element>(dq, dp, smem.stages[stage].k);
+      multiply_weights<Element>(dq, dp, tiles.k, step);
     }
     at.key = following;
   }

@@ -7,18 +7,16 @@
 
 namespace tessera::sm80 {
 
-/// The rows of one head as one thread copies them: always the same chunk of every (threads / chunks)-th row. Rows start
-/// at multiples of 16 bytes. Holds one address; the rest stays with the arguments of the kernel.
+/// The rows of one head, which start at multiples of 16 bytes. A thread always copies the same chunk of every (threads
+/// / chunks)-th row. Holds one address that all threads share; the rest stays with the arguments of the kernel.
 template <int Width>
 struct HeadRows {
   static constexpr int kChunks = Width / 8;
   const Elements<4>& x;
-  const uint16_t* data;  ///< this thread's chunk of row thread / kChunks
+  const uint16_t* data;
 
   __device__ HeadRows(const Elements<4>& tensor, int64_t b, int64_t h)
-      : x(tensor),
-        data(tensor.as<uint16_t>() + b * x.strides[0] + h * x.strides[2] + (bytes() > 0 ? chunk() * 8 : 0) +
-             thread_index() / kChunks * x.strides[1]) {}
+      : x(tensor), data(tensor.as<uint16_t>() + b * x.strides[0] + h * x.strides[2]) {}
   __device__ static int chunk() { return thread_index() % kChunks; }
   /// How much of this thread's chunk exists.
   __device__ int bytes() const {
@@ -52,7 +50,7 @@ struct Tile {
     const int64_t left = rows.x.shape[1] - begin;
     const int limit = left < count ? static_cast<int>(left) : count;
     const int first = thread_index() / kChunks, bytes = rows.bytes();
-    const uint16_t* from = rows.data + begin * rows.x.strides[1];
+    const uint16_t* from = rows.data + (begin + first) * rows.x.strides[1] + rows.chunk() * 8;
 #pragma unroll
     for (int row = 0; row < Rows; row += kStep) {
       if (kStep > Rows && first >= Rows) break;
@@ -114,31 +112,32 @@ __device__ void multiply_fragments(float (&x)[Slices][Groups][4], int n, const u
   }
 }
 
-/// s += a·bᵀ: a warp's rows of a, from `row` on, against all rows of b.
+/// s += a·bᵀ: a warp's rows of a, from `row` on, against the rows of b from `b_row` on.
 template <class Element, int Slices, int Groups, int ARows, int BRows, int Width>
-__device__ void multiply_rows(float (&s)[Slices][Groups][4], Tile<ARows, Width>& a, int row, Tile<BRows, Width>& b) {
-  static_assert(Groups * 8 == BRows);
+__device__ void multiply_rows(float (&s)[Slices][Groups][4], Tile<ARows, Width>& a, int row, Tile<BRows, Width>& b,
+                              int b_row = 0) {
+  static_assert(Groups * 8 <= BRows);
 #pragma unroll
   for (int k = 0; k < Width / 16; ++k) {
     uint32_t left[Slices][4];
 #pragma unroll
     for (int slice = 0; slice < Slices; ++slice) a.fragment_a(row + slice * 16, k, left[slice]);
 #pragma unroll
-    for (int n = 0; n < BRows / 16; ++n) {
+    for (int n = 0; n < Groups / 2; ++n) {
       uint32_t right[4];
-      b.fragment_b(n * 16, k, right);
+      b.fragment_b(b_row + n * 16, k, right);
       multiply_fragments<Element>(s, n, left, right);
     }
   }
 }
 
-/// o += p·b: p a warp's rows over the rows of b, rounded to Element.
+/// o += p·b: p a warp's rows over the rows of b from `b_row` on, rounded to Element.
 template <class Element, int Slices, int Groups, int Rows, int Width>
 __device__ void multiply_weights(float (&o)[Slices][Width / 8][4], const float (&p)[Slices][Groups][4],
-                                 Tile<Rows, Width>& b) {
-  static_assert(Groups * 8 == Rows);
+                                 Tile<Rows, Width>& b, int b_row = 0) {
+  static_assert(Groups * 8 <= Rows);
 #pragma unroll
-  for (int k = 0; k < Rows / 16; ++k) {
+  for (int k = 0; k < Groups / 2; ++k) {
     uint32_t left[Slices][4];
 #pragma unroll
     for (int s = 0; s < Slices; ++s)
@@ -148,7 +147,7 @@ __device__ void multiply_weights(float (&o)[Slices][Width / 8][4], const float (
 #pragma unroll
     for (int n = 0; n < Width / 16; ++n) {
       uint32_t right[4];
-      b.fragment_b_transposed(k * 16, 0, n, right);
+      b.fragment_b_transposed(b_row + k * 16, 0, n, right);
       multiply_fragments<Element>(o, n, left, right);
     }
   }
