@@ -7,11 +7,8 @@
 namespace tessera {
 
 Device Device::cuda(int index) {
-  const int count = cuda_device_count();
-  expect(kHasCuda,
-         "device: cuda:{} was asked for, but this build has no CUDA; set device = cpu, or build with -DTESSERA_CUDA=ON",
-         index);
-  expect(index >= 0 && index < count, "device: cuda:{} was asked for, but {} are visible", index, count);
+  const std::string trouble = cuda_trouble(index);
+  expect(trouble.empty(), "device: cuda:{} was asked for, but {}", index, trouble);
   return {Kind::cuda, index};
 }
 
@@ -29,9 +26,11 @@ Device Device::parse(std::string_view name) {
 
 std::string to_string(Device device) { return device.is_cpu() ? "cpu" : "cuda:" + std::to_string(device.index); }
 
-// The CUDA build replaces these two (device_cuda.cpp).
+// The CUDA build replaces these (device_cuda.cpp).
 #ifndef TESSERA_WITH_CUDA
 int cuda_device_count() { return 0; }
+
+std::string cuda_trouble(int) { return "this build has no CUDA; set device = cpu, or build with -DTESSERA_CUDA=ON"; }
 
 Exec exec_of(Device) { return Cpu{}; }
 void allow_tf32(bool) {}

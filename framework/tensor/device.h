@@ -28,6 +28,10 @@ std::string to_string(Device device);
 /// The number of GPUs that this process can use; 0 in a build without CUDA.
 int cuda_device_count();
 
+/// Why the `index`-th visible GPU cannot be used, as one sentence: it is not there, or it, its driver and this program
+/// do not fit together. Empty where it can.
+std::string cuda_trouble(int index);
+
 /// How to run a kernel on the memory of `device`: on the CPU the calling thread's team, on a GPU its work stream.
 Exec exec_of(Device device);
 

@@ -1,8 +1,11 @@
 // Devices and their work streams: one per device, made on first use, never destroyed.
+#include <algorithm>
 #include <array>
 #include <mutex>
+#include <optional>
 
 #include "framework/tensor/device.h"
+#include "kernels/common/cuda/device_fit.h"
 #include "kernels/common/cuda/runtime.h"
 #include "kernels/matmul/product_cuda.h"
 
@@ -22,18 +25,45 @@ cudaStream_t work_stream(int device) {
   return streams[device];
 }
 
+/// The GPUs that the driver shows, or why it shows none.
+struct Visible {
+  int count = 0;
+  std::string why = "no GPU is visible";
+};
+
+const Visible& visible() {
+  static const Visible result = [] {
+    Visible found;
+    const cudaError_t error = cudaGetDeviceCount(&found.count);
+    if (error != cudaSuccess) {
+      cudaGetLastError();  // a machine without a driver: no devices, and no error left behind
+      int driver = 0, runtime = 0;
+      cudaDriverGetVersion(&driver);
+      cudaRuntimeGetVersion(&runtime);
+      found.why = driver == 0 ? "this machine has no NVIDIA driver"
+                              : misfit_of({.name = "the GPU", .driver_cuda = driver, .runtime_cuda = runtime});
+      if (found.why.empty()) found.why = cudaGetErrorString(error);
+      found.count = 0;
+    }
+    found.count = std::min(found.count, kMaxDevices);
+    return found;
+  }();
+  return result;
+}
+
 }  // namespace
 
-int cuda_device_count() {
-  static const int count = [] {
-    int found = 0;
-    if (cudaGetDeviceCount(&found) != cudaSuccess) {
-      cudaGetLastError();  // a machine without a driver: no devices, and no error left behind
-      return 0;
-    }
-    return found < kMaxDevices ? found : kMaxDevices;
-  }();
-  return count;
+int cuda_device_count() { return visible().count; }
+
+std::string cuda_trouble(int index) {
+  static std::mutex mutex;
+  static std::array<std::optional<std::string>, kMaxDevices> known;
+  const auto [count, why] = visible();
+  if (count == 0) return why;
+  if (index < 0 || index >= count) return format_message("the visible ones are cuda:0 to cuda:{}", {count - 1});
+  const std::scoped_lock lock(mutex);
+  if (!known[index]) known[index] = misfit_of(device_facts(index));
+  return *known[index];
 }
 
 Exec exec_of(Device device) {

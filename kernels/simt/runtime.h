@@ -28,6 +28,12 @@ enum cudaDeviceAttr {
   cudaDevAttrComputeCapabilityMinor = 76,
   cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 };
+struct cudaDeviceProp {
+  char name[256];
+};
+struct cudaFuncAttributes {
+  int numRegs;
+};
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 inline constexpr unsigned cudaEventDisableTiming = 2;
 
@@ -37,6 +43,9 @@ cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaDriverGetVersion(int* version);
+cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaMalloc(void** memory, size_t bytes);
 cudaError_t cudaMallocManaged(void** memory, size_t bytes);
 cudaError_t cudaFree(void* memory);
@@ -56,7 +65,17 @@ cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 
+template <class... Params>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, void (*)(Params...)) {
+  *attributes = {};
+  return cudaSuccess;
+}
+
 namespace tessera::simt {
+
+/// Lets a device have `bytes` of memory from now on; what is allocated beyond stays. The first limit is
+/// TESSERA_SIMT_MEMORY.
+void set_memory_limit(int device, size_t bytes);
 
 /// How often the host has waited for a device, or done what makes it wait: stream and event synchronisation, copies
 /// from or to host memory that is not pinned, and asking for or giving back device memory.

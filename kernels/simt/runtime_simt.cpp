@@ -115,6 +115,8 @@ class DeviceMemory {
     return address + bytes <= next->first + next->second;
   }
 
+  void set_limit(size_t bytes) { total_ = bytes; }
+
   size_t used() const { return used_; }
   size_t total() const { return total_; }
 
@@ -180,6 +182,15 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   }
   return cudaSuccess;
 }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  *properties = {"emulated device"};
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = devices()[current_device]->allocate(bytes);
   return waited(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
@@ -192,7 +203,7 @@ cudaError_t cudaFree(void* memory) {
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *total = devices()[current_device]->total();
-  *free = *total - devices()[current_device]->used();
+  *free = *total - std::min(*total, devices()[current_device]->used());
   return cudaSuccess;
 }
 cudaError_t cudaMallocHost(void** memory, size_t bytes) {
@@ -252,6 +263,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 namespace tessera::simt {
+
+void set_memory_limit(int device, size_t bytes) { devices().at(static_cast<size_t>(device))->set_limit(bytes); }
 
 int64_t host_waits() { return waits; }
 
