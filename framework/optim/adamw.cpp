@@ -8,8 +8,10 @@ namespace tessera {
 AdamW::AdamW(const ParameterArena& arena, const Options& options)
     : arena_(&arena),
       options_(options),
-      moment1_(Tensor::zeros({arena.size()}, arena.gradients().dtype(), arena.gradients().device())),
-      moment2_(Tensor::zeros({arena.size()}, arena.gradients().dtype(), arena.gradients().device())) {
+      moment1_(Tensor::zeros({arena.size()}, arena.gradients().dtype(), arena.gradients().device(),
+                             "the optimizer's moments")),
+      moment2_(Tensor::zeros({arena.size()}, arena.gradients().dtype(), arena.gradients().device(),
+                             "the optimizer's moments")) {
   expect(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
          "AdamW: the betas must lie in [0, 1), not {} and {}", options.beta1, options.beta2);
 }

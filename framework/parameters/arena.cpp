@@ -36,9 +36,9 @@ ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Optio
     end = (entries_.back().end + alignment - 1) / alignment * alignment;
     if (parameter->shape.rank() >= 2) matrices_end_ = end;
   }
-  weights_ = Tensor::zeros({end}, weight_dtype, options.device);
-  gradients_ = Tensor::zeros({end}, options.dtype, options.device);
-  if (mirrored) mirror_ = Tensor::zeros({end}, *options.mirror, options.device);
+  weights_ = Tensor::zeros({end}, weight_dtype, options.device, "the weights");
+  gradients_ = Tensor::zeros({end}, options.dtype, options.device, "the gradients");
+  if (mirrored) mirror_ = Tensor::zeros({end}, *options.mirror, options.device, "the 16-bit weights");
   for (const Entry& entry : entries_) {
     ParameterState& parameter = *entry.parameter;
     parameter.in_arena = true;

@@ -2,12 +2,28 @@
 
 #include <algorithm>
 #include <bit>
+#include <vector>
 
 #include "framework/tensor/caching_allocator.h"
 #include "framework/tensor/host_memory.h"
 #include "kernels/common/error.h"
 
 namespace tessera {
+namespace {
+
+// "24 KiB", "1536 MiB": at least two digits where there are two.
+std::string amount(size_t bytes) {
+  const char* units[] = {"bytes", "KiB", "MiB", "GiB"};
+  size_t unit = 0;
+  for (; unit < 3 && bytes >= 10240; ++unit) bytes /= 1024;
+  return std::to_string(bytes) + " " + units[unit];
+}
+
+std::string described(const MemoryUse& use) {
+  return use.shape.rank() == 0 ? use.name : format_message("{}, {} {}", {use.name, use.dtype, use.shape});
+}
+
+}  // namespace
 
 // Classes are an eighth of a power of two apart: similar sizes share blocks, at most 12.5 % (never touched) is lost.
 size_t CachingAllocator::size_class(size_t bytes) const {
@@ -17,12 +33,13 @@ size_t CachingAllocator::size_class(size_t bytes) const {
   return (bytes + step - 1) / step * step;
 }
 
-void* CachingAllocator::allocate(size_t bytes) {
+void* CachingAllocator::allocate(size_t bytes, const MemoryUse& use) {
   const size_t size = size_class(bytes);
   const std::scoped_lock lock(mutex_);
   ++stats_.requests;
   void* block = take_cached(size);
-  if (block == nullptr) block = from_system(size);
+  if (block == nullptr) block = from_system(size, use);
+  live_[block] = {size, use};
   stats_.bytes_in_use += static_cast<int64_t>(size);
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.bytes_in_use);
   return block;
@@ -31,6 +48,7 @@ void* CachingAllocator::allocate(size_t bytes) {
 void CachingAllocator::deallocate(void* block, size_t bytes) noexcept {
   const size_t size = size_class(bytes);
   const std::scoped_lock lock(mutex_);
+  live_.erase(block);
   stats_.bytes_in_use -= static_cast<int64_t>(size);
   stats_.bytes_cached += static_cast<int64_t>(size);
   cached_.emplace(size, block);
@@ -55,18 +73,43 @@ void* CachingAllocator::take_cached(size_t size) {
   return block;
 }
 
-void* CachingAllocator::from_system(size_t size) {
+void* CachingAllocator::from_system(size_t size, const MemoryUse& use) {
   ++stats_.system_allocations;
   void* block = system_.take(device_.index, size);
   if (block == nullptr) {
     drop_cached();
     block = system_.take(device_.index, size);
   }
-  expect(block != nullptr,
-         "{} is out of memory: {} MiB were asked for with {} MiB in use; try a smaller batch_size, smaller "
-         "q_bucket_size and k_bucket_size, recompute = True or a 16-bit dtype",
-         to_string(device_), (size >> 20) + 1, stats_.bytes_in_use >> 20);
+  if (block == nullptr) fail_for_lack_of_memory(size, use);
   return block;
+}
+
+void CachingAllocator::fail_for_lack_of_memory(size_t size, const MemoryUse& use) const {
+  struct User {
+    size_t bytes = 0;
+    int64_t blocks = 0;
+  };
+  std::map<std::string, User> users;
+  for (const auto& [block, live] : live_) {
+    User& user = users[described(live.use)];
+    user.bytes += live.size;
+    ++user.blocks;
+  }
+  std::vector<std::pair<std::string, User>> largest(users.begin(), users.end());
+  std::sort(largest.begin(), largest.end(),
+            [](const auto& a, const auto& b) { return a.second.bytes > b.second.bytes; });
+  std::string list;
+  for (size_t i = 0; i < std::min<size_t>(largest.size(), 4); ++i) {
+    const auto& [name, user] = largest[i];
+    list += (i > 0 ? ", " : "; most of it by ") + name +
+            (user.blocks > 1 ? format_message(" ({} of them)", {user.blocks}) : "") + ": " + amount(user.bytes);
+  }
+  const size_t capacity = system_.capacity(device_.index);
+  fail(
+      "{} is out of memory: {} were asked for {} with {} in use{}{}; try a smaller batch_size with more "
+      "gradient_accumulation_steps, a 16-bit dtype, recompute = True, or smaller q_bucket_size and k_bucket_size",
+      to_string(device_), amount(size), described(use), amount(static_cast<size_t>(stats_.bytes_in_use)),
+      capacity > 0 ? " of " + amount(capacity) : std::string(), list);
 }
 
 void CachingAllocator::drop_cached() {
@@ -82,6 +125,7 @@ CachingAllocator& cpu_allocator() {
   static auto* allocator = new CachingAllocator(
       Device::cpu(), {.take = [](int, size_t bytes) { return take_host_memory(bytes); },
                       .give_back = [](int, void* block, size_t bytes) { return give_back_host_memory(block, bytes); },
+                      .capacity = [](int) { return size_t{0}; },
                       .alignment = 64});
   return *allocator;
 }
@@ -91,7 +135,7 @@ CachingAllocator& cpu_allocator() {
 CachingAllocator& allocator_of(Device) { return cpu_allocator(); }
 #endif
 
-void* allocate(Device device, size_t bytes) { return allocator_of(device).allocate(bytes); }
+void* allocate(Device device, size_t bytes, const MemoryUse& use) { return allocator_of(device).allocate(bytes, use); }
 void deallocate(Device device, void* block, size_t bytes) noexcept { allocator_of(device).deallocate(block, bytes); }
 void release_cached_memory(Device device) { allocator_of(device).release_cached(); }
 AllocatorStats allocator_stats(Device device) { return allocator_of(device).stats(); }

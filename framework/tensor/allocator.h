@@ -6,6 +6,8 @@
 #include <cstdint>
 
 #include "framework/tensor/device.h"
+#include "framework/tensor/shape.h"
+#include "kernels/common/dtype.h"
 
 namespace tessera {
 
@@ -18,9 +20,16 @@ struct AllocatorStats {
   int64_t system_allocations = 0;  ///< requests that no cached block could serve
 };
 
-/// At least `bytes` bytes on `device`, uninitialised. An `Error` that names the size and what is in use when there is
-/// no more memory. Thread-safe.
-void* allocate(Device device, size_t bytes);
+/// What memory is for, as the message of an allocation that fails tells it.
+struct MemoryUse {
+  const char* name = "scratch memory";  ///< a literal
+  DType dtype = DType::u8;
+  Shape shape = {};  ///< rank 0: the name says it all
+};
+
+/// At least `bytes` bytes on `device`, uninitialised. When there is no more memory, an `Error` says how much was asked
+/// for what, what is in use, who uses most and what to change; nothing else has changed then. Thread-safe.
+void* allocate(Device device, size_t bytes, const MemoryUse& use = {});
 
 /// Returns a block of `allocate` with the same size.
 void deallocate(Device device, void* block, size_t bytes) noexcept;

@@ -23,18 +23,29 @@ void* take(int device, size_t bytes) {
 // Nothing may still use the block: the stream is waited for.
 bool give_back(int device, void* block, size_t) {
   cuda_check(cudaSetDevice(device), "cudaSetDevice");
-  cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(std::get<Cuda>(exec_of(Device::cuda(device))).stream)),
-             "cudaStreamSynchronize");
+  cuda_check(
+      cudaStreamSynchronize(static_cast<cudaStream_t>(std::get<Cuda>(exec_of({Device::Kind::cuda, device})).stream)),
+      "cudaStreamSynchronize");
   cuda_check(cudaFree(block), "cudaFree");
   return true;
+}
+
+size_t capacity(int device) {
+  size_t free = 0, total = 0;
+  const bool known = cudaSetDevice(device) == cudaSuccess && cudaMemGetInfo(&free, &total) == cudaSuccess;
+  return known ? total : 0;
 }
 
 std::vector<CachingAllocator*>& gpu_allocators() {
   static auto* all = [] {
     auto* made = new std::vector<CachingAllocator*>;
     for (int i = 0; i < cuda_device_count(); ++i)
-      made->push_back(new CachingAllocator(Device::cuda(i), {.take = take, .give_back = give_back, .alignment = 256}));
-    set_scratch_source({.take = [](int device, size_t bytes) { return allocate(Device::cuda(device), bytes); },
+      made->push_back(new CachingAllocator(
+          {Device::Kind::cuda, i}, {.take = take, .give_back = give_back, .capacity = capacity, .alignment = 256}));
+    set_scratch_source({.take =
+                            [](int device, size_t bytes) {
+                              return allocate({Device::Kind::cuda, device}, bytes);
+                            },
                         .give_back =
                             [](int device, void* block, size_t bytes) noexcept {
                               deallocate(Device{Device::Kind::cuda, device}, block, bytes);

@@ -5,15 +5,18 @@
 
 #include <map>
 #include <mutex>
+#include <unordered_map>
 
 #include "framework/tensor/allocator.h"
 
 namespace tessera {
 
-/// Where blocks come from. `take` returns null when there is no more, `give_back` false for a block that must be kept.
+/// Where blocks come from. `take` returns null when there is no more, `give_back` false for a block that must be kept;
+/// `capacity` is all there is, 0 where unknown.
 struct SystemMemory {
   void* (*take)(int device, size_t bytes);
   bool (*give_back)(int device, void* block, size_t bytes);
+  size_t (*capacity)(int device);
   size_t alignment;  ///< of every block
 };
 
@@ -21,7 +24,7 @@ class CachingAllocator {
  public:
   CachingAllocator(Device device, SystemMemory system) : device_(device), system_(system) {}
 
-  void* allocate(size_t bytes);
+  void* allocate(size_t bytes, const MemoryUse& use);
   void deallocate(void* block, size_t bytes) noexcept;
   void release_cached();
   AllocatorStats stats();
@@ -29,13 +32,19 @@ class CachingAllocator {
  private:
   size_t size_class(size_t bytes) const;
   void* take_cached(size_t size);
-  void* from_system(size_t size);
+  void* from_system(size_t size, const MemoryUse& use);
+  [[noreturn]] void fail_for_lack_of_memory(size_t size, const MemoryUse& use) const;
   void drop_cached();
 
   Device device_;
   SystemMemory system_;
   std::mutex mutex_;
   std::multimap<size_t, void*> cached_;
+  struct Live {
+    size_t size;
+    MemoryUse use;
+  };
+  std::unordered_map<void*, Live> live_;
   AllocatorStats stats_;
 };
 

@@ -10,7 +10,8 @@ namespace tessera {
 
 class Storage {
  public:
-  Storage(Device device, size_t bytes) : device_(device), bytes_(bytes), data_(allocate(device, bytes)) {}
+  Storage(Device device, size_t bytes, const MemoryUse& use)
+      : device_(device), bytes_(bytes), data_(allocate(device, bytes, use)) {}
   explicit Storage(void* borrowed) : data_(borrowed), owned_(false) {}
   ~Storage() {
     if (owned_) deallocate(device_, data_, bytes_);
@@ -28,13 +29,18 @@ class Storage {
   bool owned_ = true;
 };
 
-Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, const char* use) {
   for (const int64_t extent : shape) expect(extent >= 0, "tensor: the shape {} has a negative extent", shape);
   const auto bytes = static_cast<size_t>(shape.numel() * size_of(dtype));
-  return {std::make_shared<Storage>(device, bytes), shape, shape.row_major_strides(), 0, dtype};
+  return {std::make_shared<Storage>(device, bytes, MemoryUse{use, dtype, shape}), shape, shape.row_major_strides(), 0,
+          dtype};
 }
 
-Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) { return full(shape, 0, dtype, device); }
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device, const char* use) {
+  Tensor tensor = empty(shape, dtype, device, use);
+  tensor.fill(0);
+  return tensor;
+}
 
 Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
   Tensor tensor = empty(shape, dtype, device);

@@ -21,8 +21,9 @@ class Tensor {
   /// No tensor at all; `defined()` is false.
   Tensor() = default;
 
-  static Tensor empty(const Shape& shape, DType dtype, Device device = {});
-  static Tensor zeros(const Shape& shape, DType dtype, Device device = {});
+  /// `use`, a literal, names the memory when there is not enough of it.
+  static Tensor empty(const Shape& shape, DType dtype, Device device = {}, const char* use = "a tensor");
+  static Tensor zeros(const Shape& shape, DType dtype, Device device = {}, const char* use = "a tensor");
   static Tensor full(const Shape& shape, double value, DType dtype, Device device = {});
   /// A copy of `values` in row-major order; their number must be that of the shape.
   template <class T>

@@ -1,5 +1,6 @@
 // Tensors that move between the host and devices. Copies to the host wait for the stream; copies from pageable host
-// memory are staged by the driver before the call returns, so the source may go away.
+// memory are staged by the driver before the call returns, so the source may go away; copies between devices are
+// enqueued on both streams, and the host waits for nothing.
 #include <cstring>
 
 #include "framework/tensor/tensor.h"
@@ -12,16 +13,30 @@ cudaStream_t stream_of(Device device) { return static_cast<cudaStream_t>(std::ge
 
 void wait_for(Device device) { cuda_check(cudaStreamSynchronize(stream_of(device)), "cudaStreamSynchronize"); }
 
+// Work of device `later` that is enqueued from now on comes after what `earlier` has been given so far.
+void put_behind(Device later, Device earlier) {
+  cudaEvent_t event = nullptr;
+  cuda_check(cudaSetDevice(earlier.index), "cudaSetDevice");
+  cuda_check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+  cuda_check(cudaEventRecord(event, stream_of(earlier)), "cudaEventRecord");
+  cuda_check(cudaSetDevice(later.index), "cudaSetDevice");
+  cuda_check(cudaStreamWaitEvent(stream_of(later), event, 0), "cudaStreamWaitEvent");
+  cuda_check(cudaEventDestroy(event), "cudaEventDestroy");
+}
+
+// The source's memory may be used again by work of its own device: that comes behind the copy.
+void copy_between_devices(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
+  put_behind(to_device, from_device);
+  cuda_check(cudaMemcpyPeerAsync(to, to_device.index, from, from_device.index, bytes, stream_of(to_device)),
+             "cudaMemcpyPeerAsync");
+  put_behind(from_device, to_device);
+}
+
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
   const Device device = to_device.is_cpu() ? from_device : to_device;
   cuda_check(cudaSetDevice(device.index), "cudaSetDevice");
-  if (!to_device.is_cpu() && !from_device.is_cpu()) {
-    wait_for(from_device);
-    cuda_check(cudaMemcpyPeerAsync(to, to_device.index, from, from_device.index, bytes, stream_of(to_device)),
-               "cudaMemcpyPeerAsync");
-    wait_for(to_device);
-    return;
-  }
+  if (!to_device.is_cpu() && !from_device.is_cpu())
+    return copy_between_devices(to, to_device, from, from_device, bytes);
   const auto kind = to_device.is_cpu() ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice;
   cuda_check(cudaMemcpyAsync(to, from, bytes, kind, stream_of(device)), "cudaMemcpyAsync");
   if (to_device.is_cpu()) wait_for(device);

@@ -3,10 +3,13 @@
 #include <filesystem>
 #include <fstream>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "framework/tensor/allocator.h"
 #include "tests/support/devices.h"
+#include "tests/temporary_folder.h"
 #include "trainers/samples.h"
 #include "trainers/trainer.h"
 
@@ -138,6 +141,26 @@ TEST_F(DeviceTraining, BFloat16WeightsWithoutMastersStayNearTheCpu) {
   };
   expect_near(without_masters(to_string(test_device())), without_masters("cpu"), 2e-2);
 }
+
+#ifdef TESSERA_SIMT
+// After a step that found no memory, the process trains on with a smaller batch.
+TEST_F(DeviceTraining, RunningOutOfMemoryEndsTheTrainingAndNotTheProcess) {
+  release_cached_memory(test_device());
+  Config large = config("cuda", DType::f32);
+  large.batch_size = 64;
+  {
+    Trainer trainer(large);
+    simt::set_memory_limit(0, static_cast<size_t>(allocator_stats(test_device()).bytes_in_use) + (1 << 20));
+    const std::string message = message_of([&] { trainer.step(); });
+    EXPECT_THAT(message, testing::AllOf(testing::HasSubstr("cuda:0 is out of memory: "),
+                                        testing::HasSubstr("try a smaller batch_size")));
+  }
+  release_cached_memory(test_device());
+  const std::vector<double> small = ten_losses(config("cuda", DType::f32));
+  simt::set_memory_limit(0, size_t{8} << 30);
+  EXPECT_EQ(small, ten_losses(config("cuda", DType::f32)));
+}
+#endif
 
 TEST_F(DeviceTraining, RerunsAreTheSameBits) {
   const Config settings = config(to_string(test_device()), DType::bf16);

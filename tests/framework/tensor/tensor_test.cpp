@@ -5,14 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "framework/tensor/allocator.h"
 #include "framework/tensor/random.h"
 
 namespace tessera {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
 
 Tensor iota(const Shape& shape) {
   std::vector<float> values(static_cast<size_t>(shape.numel()));
@@ -93,46 +91,6 @@ TEST(Tensor, JoinedViewFindsNeighbours) {
   EXPECT_FALSE(joined_view(swapped, -1).defined());
   const Tensor strangers[] = {parts[0], parts[1].contiguous_copy()};
   EXPECT_FALSE(joined_view(strangers, -1).defined());
-}
-
-TEST(Allocator, HandsFreedBlocksOutAgain) {
-  release_cached_memory(Device::cpu());
-  { const Tensor warm = Tensor::empty({1000, 1000}, DType::f32); }
-  const AllocatorStats before = allocator_stats(Device::cpu());
-  for (int i = 0; i < 10; ++i) const Tensor again = Tensor::empty({1000, 1000}, DType::f32);
-  const AllocatorStats after = allocator_stats(Device::cpu());
-  EXPECT_EQ(after.requests - before.requests, 10);
-  EXPECT_EQ(after.system_allocations, before.system_allocations);
-  EXPECT_EQ(after.bytes_in_use, before.bytes_in_use);
-}
-
-// Small blocks are cut from slabs, which stay: giving memory back must neither lose them nor count them as gone.
-TEST(Allocator, SmallBlocksOutliveTheReleaseOfCachedMemory) {
-  { const Tensor warm = Tensor::empty({1000}, DType::f32); }
-  release_cached_memory(Device::cpu());
-  const AllocatorStats before = allocator_stats(Device::cpu());
-  const Tensor again = Tensor::zeros({1000}, DType::f32);
-  const AllocatorStats after = allocator_stats(Device::cpu());
-  EXPECT_EQ(reinterpret_cast<uintptr_t>(again.address()) % 64, 0U);
-  EXPECT_GE(after.bytes_cached, 0);
-  EXPECT_EQ(after.bytes_in_use + after.bytes_cached - before.bytes_in_use - before.bytes_cached,
-            after.system_allocations == before.system_allocations ? 0 : 4096);
-}
-
-TEST(Allocator, LargeBlocksGoBackToTheSystem) {
-  { const Tensor warm = Tensor::empty({1 << 20}, DType::f32); }
-  const int64_t before = allocator_stats(Device::cpu()).bytes_cached;
-  release_cached_memory(Device::cpu());
-  EXPECT_LE(allocator_stats(Device::cpu()).bytes_cached, before - (4 << 20));
-}
-
-TEST(Allocator, OutOfMemoryIsAnErrorThatSaysHowMuch) {
-  try {
-    (void)Tensor::empty({int64_t{1} << 57}, DType::u8);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("out of memory: 137438953473 MiB were asked for"));
-  }
 }
 
 TEST(Random, DependsOnKeyAndIndexAlone) {
