@@ -116,11 +116,17 @@ struct FlashAttentionOptions {
   int64_t q_bucket_size = 512;              ///< upper bound of the query tile
   int64_t k_bucket_size = 1024;             ///< upper bound of the key tile
   bool deterministic = true;  ///< false: on a GPU a 16-bit backward may sum dq in any order, which is faster
+
+  int64_t first_sample = 0;                 ///< of the pass's batch that is row 0 of q: q may be a part of it
+  int64_t first_head = 0;                   ///< of the layer that is head 0 of q
 };
 /// softmax(q·kᵀ·scale)·v, tile by tile, for q [B, N, H, D], k and v [B, M, KvH, D] → [B, N, H, D]. KvH divides H; D ≤
 /// 256. Rows that see nothing give 0.
 Variable flash_attention(const Variable& q, const Variable& k, const Variable& v,
                          const FlashAttentionOptions& options = {});
+/// The same with batch × key heads split evenly over `devices`; inputs, result and gradients stay on q's device.
+Variable flash_attention(const Variable& q, const Variable& k, const Variable& v, const FlashAttentionOptions& options,
+                         std::span<const Device> devices);
 /// What such a call would use for q of shape `q` and k of shape `k`; nothing is computed.
 AttentionPlan flash_attention_plan(const Shape& q, const Shape& k, DType dtype, Device device,
                                    const FlashAttentionOptions& options = {});
@@ -145,6 +151,8 @@ Variable reshape(const Variable& x, const Shape& shape);
 Variable transpose(const Variable& x, int axis0, int axis1);
 /// Elements [begin, end) of one axis.
 Variable slice(const Variable& x, int axis, int64_t begin, int64_t end);
+/// x on another device; its gradient comes back. Neither device's work waits for the host.
+Variable to_device(const Variable& x, Device device);
 /// Consecutive pieces of the last axis, of the given sizes.
 std::vector<Variable> split(const Variable& x, std::span<const int64_t> sizes);
 /// Tensors joined along one axis; copies.

@@ -27,12 +27,25 @@ FlashAttentionTwo::Options checked(FlashAttentionTwo::Options options) {
   return options;
 }
 
-void tell_once_that_parallel_changes_nothing() {
+// The devices that a layer on `home` is split over; one or none: it is not.
+std::vector<Device> devices_of(const FlashAttentionTwo::Options& options, Device home) {
+  std::vector<Device> devices;
+  if (!options.parallel) return devices;
+  if (!home.is_cpu() && options.devices.empty()) {
+    for (int i = 0; i < cuda_device_count(); ++i) devices.push_back(Device::cuda(i));
+  } else if (!home.is_cpu()) {
+    for (const int index : options.devices) devices.push_back(Device::cuda(index));
+  }
   static std::once_flag told;
-  std::call_once(told, [] {
-    std::fputs("FlashAttentionTwo: parallel = true splits the heads over GPUs; on the CPU it changes nothing\n",
-               stderr);
-  });
+  if (devices.size() < 2) {
+    std::call_once(told, [] {
+      std::fputs(
+          "FlashAttentionTwo: parallel = true splits the heads over GPUs; with fewer than two, or on the CPU, it "
+          "changes nothing\n",
+          stderr);
+    });
+  }
+  return devices;
 }
 
 std::vector<float> alibi_ratios(int64_t heads) {
@@ -68,7 +81,6 @@ Variable FlashAttentionTwo::operator()(const Variable& x, const Call& call) cons
          x.shape());
   expect(!call.context.defined() || (call.context.rank() == 3 && call.context.dim(2) == options.dim),
          "FlashAttentionTwo: context must be [batch, m, {}], not {}", options.dim, call.context.shape());
-  if (options.parallel && x.device().is_cpu()) tell_once_that_parallel_changes_nothing();
   const Heads heads = project(x, call.context);
   const Variable out = attend(heads, x, call);
   return finish(ops::reshape(out, {x.dim(0), x.dim(1), options.heads * options.dim_head}), call.residual);
@@ -117,7 +129,8 @@ Variable FlashAttentionTwo::attend(const Heads& heads, const Variable& x, const 
                                .compute_dtype = core_dtype(x.dtype()),
                                .q_bucket_size = call.q_bucket_size != 0 ? call.q_bucket_size : options.q_bucket_size,
                                .k_bucket_size = call.k_bucket_size != 0 ? call.k_bucket_size : options.k_bucket_size,
-                               .deterministic = options.deterministic});
+                               .deterministic = options.deterministic},
+                              devices_of(options, x.device()));
 }
 
 DType FlashAttentionTwo::core_dtype(DType dtype) const {

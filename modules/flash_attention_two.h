@@ -22,15 +22,16 @@ namespace tessera {
 
 struct FlashAttentionTwo {
   struct Options {
-    int64_t dim = 0;               ///< width C of x
-    int64_t heads = 8;             ///< H query heads
-    int64_t dim_head = 64;         ///< D, at most 256
-    bool causal = false;           ///< a token sees itself and what stands before it
-    int64_t q_bucket_size = 512;   ///< upper bound of the query tile: less memory, same result to rounding
-    int64_t k_bucket_size = 1024;  ///< upper bound of the key tile
-    bool deterministic = true;     ///< false: on a GPU a 16-bit backward may sum in any order, which is faster
-    bool parallel = false;  ///< split batch × heads over the GPUs of this process; on the CPU it changes nothing
-    bool mixed_precision = false;  ///< compute the attention core in 16 bit when x is not; the result has x's dtype
+    int64_t dim = 0;                ///< width C of x
+    int64_t heads = 8;              ///< H query heads
+    int64_t dim_head = 64;          ///< D, at most 256
+    bool causal = false;            ///< a token sees itself and what stands before it
+    int64_t q_bucket_size = 512;    ///< upper bound of the query tile: less memory, same result to rounding
+    int64_t k_bucket_size = 1024;   ///< upper bound of the key tile
+    bool deterministic = true;      ///< false: on a GPU a 16-bit backward may sum in any order, which is faster
+    bool parallel = false;          ///< split batch × heads over the GPUs of this process; with one it changes nothing
+    std::vector<int> devices = {};  ///< which GPUs `parallel` uses; empty: all that are visible
+    bool mixed_precision = false;   ///< compute the attention core in 16 bit when x is not; the result has x's dtype
     DType mixed_precision_dtype = DType::bf16;  ///< bf16 or f16
     bool bias = false;                          ///< on all three projections
     int64_t kv_heads = 0;                       ///< key/value heads shared by groups of query heads; 0: heads

@@ -118,7 +118,8 @@ AttentionOptions kernel_options(const Variable& q, const Pass& pass, const Flash
           .k_segments = masks.k_segments.in<2>(),
           .dropout = drops ? static_cast<float>(options.dropout) : 0.0f,
           .dropout_key = drops ? pass.key(options.site.hash) : 0,
-          .first_sample = drops ? pass.options().first_sample : 0,
+          .first_sample = drops ? pass.options().first_sample + options.first_sample : 0,
+          .first_head = options.first_head,
           .q_bucket_size = options.q_bucket_size,
           .k_bucket_size = options.k_bucket_size,
           .deterministic = options.deterministic};

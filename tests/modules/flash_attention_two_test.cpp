@@ -261,7 +261,7 @@ TEST(FlashAttentionTwo, ParallelChangesNothingOnTheCpuAndSaysSoOnce) {
   EXPECT_EQ(doubles(parallel(x).value()), alone);
   parallel(x);
   const std::string notice = testing::internal::GetCapturedStderr();
-  EXPECT_THAT(notice, HasSubstr("on the CPU it changes nothing"));
+  EXPECT_THAT(notice, HasSubstr("on the CPU, it changes nothing"));
   EXPECT_EQ(std::count(notice.begin(), notice.end(), '\n'), 1);
 }
 
