@@ -34,6 +34,7 @@ size_t CachingAllocator::size_class(size_t bytes) const {
 }
 
 void* CachingAllocator::allocate(size_t bytes, const MemoryUse& use) {
+  if (active_ != nullptr) return active_->allocate(bytes, use);
   const size_t size = size_class(bytes);
   const std::scoped_lock lock(mutex_);
   ++stats_.requests;
@@ -46,6 +47,9 @@ void* CachingAllocator::allocate(size_t bytes, const MemoryUse& use) {
 }
 
 void CachingAllocator::deallocate(void* block, size_t bytes) noexcept {
+  for (CachingAllocator* pool : pools_) {
+    if (pool->holds(block)) return pool->deallocate(block, bytes);
+  }
   const size_t size = size_class(bytes);
   const std::scoped_lock lock(mutex_);
   live_.erase(block);
@@ -54,6 +58,15 @@ void CachingAllocator::deallocate(void* block, size_t bytes) noexcept {
   cached_.emplace(size, block);
 }
 
+bool CachingAllocator::holds(void* block) {
+  const std::scoped_lock lock(mutex_);
+  return live_.contains(block);
+}
+
+void CachingAllocator::add_pool(CachingAllocator& pool) { pools_.push_back(&pool); }
+
+void CachingAllocator::remove_pool(CachingAllocator& pool) { std::erase(pools_, &pool); }
+
 void CachingAllocator::release_cached() {
   const std::scoped_lock lock(mutex_);
   drop_cached();
@@ -61,7 +74,16 @@ void CachingAllocator::release_cached() {
 
 AllocatorStats CachingAllocator::stats() {
   const std::scoped_lock lock(mutex_);
-  return stats_;
+  AllocatorStats all = stats_;
+  for (CachingAllocator* pool : pools_) {
+    const AllocatorStats more = pool->stats();
+    all.bytes_in_use += more.bytes_in_use;
+    all.peak_bytes += more.peak_bytes;
+    all.bytes_cached += more.bytes_cached;
+    all.requests += more.requests;
+    all.system_allocations += more.system_allocations;
+  }
+  return all;
 }
 
 void* CachingAllocator::take_cached(size_t size) {

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 #include "framework/tensor/allocator.h"
 
@@ -29,8 +31,16 @@ class CachingAllocator {
   void release_cached();
   AllocatorStats stats();
 
+  /// A second cache of the same memory. While it is active, it serves what is asked of this one; a block always goes
+  /// back to where it came from. The pool must be removed before it is destroyed.
+  std::unique_ptr<CachingAllocator> make_pool() const { return std::make_unique<CachingAllocator>(device_, system_); }
+  void add_pool(CachingAllocator& pool);
+  void remove_pool(CachingAllocator& pool);
+  void activate(CachingAllocator* pool) { active_ = pool; }
+
  private:
   size_t size_class(size_t bytes) const;
+  bool holds(void* block);
   void* take_cached(size_t size);
   void* from_system(size_t size, const MemoryUse& use);
   [[noreturn]] void fail_for_lack_of_memory(size_t size, const MemoryUse& use) const;
@@ -46,6 +56,8 @@ class CachingAllocator {
   };
   std::unordered_map<void*, Live> live_;
   AllocatorStats stats_;
+  std::vector<CachingAllocator*> pools_;
+  CachingAllocator* active_ = nullptr;
 };
 
 /// The allocator of `device`, never destroyed: tensors with static storage may outlive every other object.

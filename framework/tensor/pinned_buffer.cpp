@@ -6,14 +6,16 @@
 
 namespace tessera {
 
-Tensor Uploader::upload(const void* data, size_t bytes, const Shape& shape, DType dtype) {
-  const Tensor tensor = Tensor::empty(shape, dtype, device_);
-  expect(static_cast<size_t>(tensor.nbytes()) == bytes, "upload: {} bytes do not fill {} {}", bytes, dtype, shape);
-  if (bytes == 0) return tensor;
+void Uploader::send(const void* data, const Tensor& to) {
+  const auto bytes = static_cast<size_t>(to.nbytes());
+  if (bytes == 0) return;
+  if (device_.is_cpu()) {
+    std::memcpy(to.address(), data, bytes);
+    return;
+  }
   PinnedBuffer& buffer = free_buffer(bytes);
   std::memcpy(buffer.data(), data, bytes);
-  buffer.send(tensor);
-  return tensor;
+  buffer.send(to);
 }
 
 PinnedBuffer& Uploader::free_buffer(size_t bytes) {

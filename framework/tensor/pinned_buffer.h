@@ -43,12 +43,20 @@ class Uploader {
   /// A new tensor on the device, row-major, with the `values`, which may go away when the call returns.
   template <class T>
   Tensor upload(const std::vector<T>& values, const Shape& shape) {
-    if (device_.is_cpu()) return Tensor::from(values, shape);
-    return upload(values.data(), values.size() * sizeof(T), shape, dtype_of<T>());
+    const Tensor tensor = Tensor::empty(shape, dtype_of<T>(), device_);
+    send(values, tensor);
+    return tensor;
+  }
+  /// Overwrites a contiguous tensor of the device with the `values`.
+  template <class T>
+  void send(const std::vector<T>& values, const Tensor& to) {
+    expect(static_cast<int64_t>(values.size()) == to.numel() && to.dtype() == dtype_of<T>(),
+           "upload: {} values of {} do not fill {} {}", values.size(), dtype_of<T>(), to.dtype(), to.shape());
+    send(values.data(), to);
   }
 
  private:
-  Tensor upload(const void* data, size_t bytes, const Shape& shape, DType dtype);
+  void send(const void* data, const Tensor& to);
   PinnedBuffer& free_buffer(size_t bytes);
 
   Device device_;

@@ -5,6 +5,7 @@
 
 #include "kernels/common/half.h"
 #include "kernels/matmul/product.h"
+#include "kernels/simt/capture.h"
 #include "kernels/simt/cublaslt.h"
 
 struct SimtCublasLt {};
@@ -85,11 +86,11 @@ void round_to_tf32(std::vector<float>& values) {
 void round_to_tf32(std::vector<double>&) {}
 
 struct Call {
-  const SimtMatmulDesc& desc;
+  SimtMatmulDesc desc;
   double alpha, beta;
   const void *a, *b, *c;
   void* d;
-  const SimtMatrixLayout &a_layout, &b_layout, &c_layout, &d_layout;
+  SimtMatrixLayout a_layout, b_layout, c_layout, d_layout;
 };
 
 bool has(const SimtMatmulDesc& desc, cublasLtEpilogue_t part) {
@@ -268,9 +269,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                   *b_layout,
                   *c_layout,
                   *d_layout};
-  for (int64_t batch = 0; batch < d_layout->batch; ++batch) {
-    if (desc->scale == CUDA_R_64F) multiply<double>(call, batch);
-    else multiply<float>(call, batch);
-  }
+  tessera::simt::enqueue([call, batches = d_layout->batch, is_double = desc->scale == CUDA_R_64F] {
+    for (int64_t batch = 0; batch < batches; ++batch) {
+      if (is_double) multiply<double>(call, batch);
+      else multiply<float>(call, batch);
+    }
+  });
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -1,6 +1,9 @@
 // Runs a grid of blocks on the CPU, the blocks spread over the OpenMP team.
 #pragma once
 
+#include <tuple>
+
+#include "kernels/simt/capture.h"
 #include "kernels/simt/words.h"
 
 namespace tessera::simt {
@@ -8,12 +11,14 @@ namespace tessera::simt {
 /// Runs `body` for every thread of every block; complete on return. The first failure of any block is thrown.
 void run_grid(Index3 grid, int threads, size_t shared_bytes, const std::function<void()>& body);
 
-/// Calls the kernel with arguments that were checked to lie on `device`.
+/// Calls the kernel with arguments that were checked to lie on `device`, or records the call with copies of them.
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), const char* name, int device, Index3 grid, int threads, size_t shared_bytes,
             const Args&... args) {
   (check_arguments(name, device, &args, sizeof args), ...);
-  run_grid(grid, threads, shared_bytes, [&] { kernel(args...); });
+  enqueue([=, copies = std::tuple<Args...>(args...)] {
+    run_grid(grid, threads, shared_bytes, [&] { std::apply(kernel, copies); });
+  });
 }
 
 }  // namespace tessera::simt

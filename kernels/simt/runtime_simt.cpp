@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "kernels/common/error.h"
+#include "kernels/simt/capture.h"
 #include "kernels/simt/runtime.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -32,6 +33,7 @@ cudaError_t failed(cudaError_t error) { return last_error = error; }
 std::atomic<int64_t> waits{0};
 
 cudaError_t waited(cudaError_t error) {
+  if (tessera::simt::capturing()) return failed(cudaErrorStreamCaptureUnsupported);
   ++waits;
   return error == cudaSuccess ? error : failed(error);
 }
@@ -102,6 +104,8 @@ class DeviceMemory {
     const auto found = live_.find(reinterpret_cast<uintptr_t>(memory));
     if (found == live_.end()) return false;
     used_ -= found->second;
+    allow(found->first, found->second, found->second);
+    std::memset(memory, 0xff, found->second);  // NaN, for whoever still reads it
     allow(found->first, found->second, 0);
     live_.erase(found);
     return true;
@@ -157,6 +161,7 @@ struct SimtEvent {
 
 const char* cudaGetErrorString(cudaError_t error) {
   if (error == cudaErrorMemoryAllocation) return "out of memory";
+  if (error == cudaErrorStreamCaptureUnsupported) return "operation not permitted when stream is capturing";
   return error == cudaSuccess ? "no error" : "invalid value";
 }
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
@@ -192,6 +197,7 @@ cudaError_t cudaDriverGetVersion(int* version) {
 }
 cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  if (tessera::simt::capturing()) return waited(cudaSuccess);
   *memory = devices()[current_device]->allocate(bytes);
   return waited(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
 }
@@ -199,6 +205,7 @@ cudaError_t cudaMallocManaged(void** memory, size_t bytes) { return cudaMalloc(m
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
   const int device = tessera::simt::device_of(memory);
+  if (tessera::simt::capturing()) return waited(cudaSuccess);
   return waited(device >= 0 && devices()[device]->release(memory) ? cudaSuccess : cudaErrorInvalidValue);
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
@@ -223,7 +230,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
                         from_device == (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice));
   if (!as_said || !is_valid(to, bytes) || !is_valid(from, bytes)) return failed(cudaErrorInvalidValue);
   const bool pageable = (!to_device && !pinned.contains(to, bytes)) || (!from_device && !pinned.contains(from, bytes));
-  std::memmove(to, from, bytes);
+  if (pageable && tessera::simt::capturing()) return waited(cudaSuccess);
+  tessera::simt::enqueue([=] { std::memmove(to, from, bytes); });
   return pageable ? waited(cudaSuccess) : cudaSuccess;
 }
 cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, size_t bytes,
@@ -234,7 +242,7 @@ cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int f
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
   if (tessera::simt::device_of(memory) < 0 || !is_valid(memory, bytes)) return failed(cudaErrorInvalidValue);
-  std::memset(memory, value, bytes);
+  tessera::simt::enqueue([=] { std::memset(memory, value, bytes); });
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
