@@ -20,6 +20,8 @@ TransformerBlock::Options block_options(const LanguageModel::Options& options) {
                         .q_bucket_size = options.q_bucket_size,
                         .k_bucket_size = options.k_bucket_size,
                         .deterministic = options.deterministic,
+                        .parallel = options.parallel,
+                        .devices = options.devices,
                         .bias = options.bias,
                         .kv_heads = options.kv_heads,
                         .window = options.window,

@@ -22,8 +22,10 @@ struct LanguageModel {
     FeedForward::Kind activation = FeedForward::Kind::gelu;
     int64_t window = 0;
     double softcap = 0;
-    bool tie_embeddings = true;  ///< the output layer is the token table
-    bool recompute = false;      ///< keep only each block's input for backward
+    bool tie_embeddings = true;     ///< the output layer is the token table
+    bool recompute = false;         ///< keep only each block's input for backward
+    bool parallel = false;          ///< split attention over the GPUs of this process
+    std::vector<int> devices = {};  ///< which; empty: all that are visible
     int64_t q_bucket_size = 512;
     int64_t k_bucket_size = 1024;
     bool deterministic = true;

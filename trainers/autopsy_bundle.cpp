@@ -71,10 +71,7 @@ std::optional<Finding> examine(const LanguageModel& model, const ParameterArena&
 std::string write_autopsy(const Trainer& trainer, const fs::path& run_folder, const std::string& config_text,
                           float scale) {
   const int64_t iteration = trainer.iteration() - 1;  // as the pass and the data count
-  std::vector<MicroStep> micro_steps;
-  for (const Rows rows : trainer.data().micro_batches(iteration)) {
-    micro_steps.push_back({trainer.data().training_batch(rows), rows.begin});
-  }
+  const std::vector<MicroStep> micro_steps = trainer.micro_steps(iteration);
   const double tokens = trainer.data().counted_tokens(iteration);
   const Pass::Options pass{.iteration = iteration, .seed = static_cast<uint64_t>(trainer.config().seed)};
   const std::optional<Finding> finding = examine(trainer.model(), trainer.arena(), micro_steps, pass, scale, tokens);

@@ -6,16 +6,11 @@
 #include "framework/amp/autopsy.h"
 #include "framework/data/dataset.h"
 #include "modules/language_model.h"
+#include "trainers/step_graph.h"
 
 namespace tessera {
 
 class Trainer;
-
-/// One forward and backward pass of a step, and what keys its randomness.
-struct MicroStep {
-  Batch batch;
-  int64_t first_sample = 0;
-};
 
 /// Runs the micro-steps again with every tensor looked at. Gradients in the arena are overwritten.
 std::optional<Finding> examine(const LanguageModel& model, const ParameterArena& arena,

@@ -18,6 +18,8 @@ LanguageModel::Options model_options(const Config& config, int64_t vocab_size) {
           .softcap = config.softcap,
           .tie_embeddings = config.tie_embeddings,
           .recompute = config.recompute,
+          .parallel = config.parallel,
+          .devices = config.device_indices(),
           .q_bucket_size = config.q_bucket_size,
           .k_bucket_size = config.k_bucket_size,
           .deterministic = config.deterministic,

@@ -71,6 +71,12 @@ const char* reason_of_skip(const StepState& before, const StepState& after) {
   return scaler_moved && after.scale >= 1 ? kLossScaleTooLarge : kGradientNotFinite;
 }
 
+// A recording holds the addresses of one device.
+std::string reason_for_no_graph(const Config& config) {
+  if (config.cuda_graph == Config::CudaGraph::off) return "cuda_graph = off";
+  return config.parallel ? "parallel = True uses more than one device" : "";
+}
+
 }  // namespace
 
 Trainer::Trainer(const Config& config)
@@ -81,6 +87,7 @@ Trainer::Trainer(const Config& config)
       arena_(make_arena(model_, config, device_)),
       optimizer_(make_optimizer(arena_, config)),
       uploader_(device_),
+      graph_(device_, static_cast<uint64_t>(config.seed), reason_for_no_graph(config)),
       state_buffers_{PinnedBuffer(device_, sizeof(StepState)), PinnedBuffer(device_, sizeof(StepState))},
       state_(optimizer_.control().read()) {
   allow_tf32(config.tf32);
@@ -91,17 +98,33 @@ StepReport Trainer::step() {
   return finish_step();
 }
 
-// Read in execution order: this is training. On a GPU it enqueues work and waits for nothing.
+// The host's part of a step. On a GPU it waits for nothing; once a shape of step is known, it is one call to the
+// device.
 void Trainer::begin_step() {
-  const StepControl& control = optimizer_.control();
   const int64_t iteration = begun_++;
+  const double tokens = data_.counted_tokens(iteration);
+  graph_.run(micro_steps(iteration), iteration, tokens,
+             [&](std::span<const MicroInput> inputs, DropoutKeys* keys) { enqueue(inputs, iteration, tokens, keys); });
+  optimizer_.control().copy_to(state_buffer(iteration));
+}
+
+std::vector<MicroStep> Trainer::micro_steps(int64_t iteration) const {
+  std::vector<MicroStep> steps;
+  for (const Rows rows : data_.micro_batches(iteration)) steps.push_back({data_.training_batch(rows), rows.begin});
+  return steps;
+}
+
+// Read in execution order: this is training.
+void Trainer::enqueue(std::span<const MicroInput> inputs, int64_t iteration, double tokens, DropoutKeys* keys) const {
+  const StepControl& control = optimizer_.control();
   control.begin_step();
   arena_.begin_window();
-  const double tokens = data_.counted_tokens(iteration);
-  for (const Rows rows : data_.micro_batches(iteration)) {
-    const Pass pass = Pass::recording(
-        {.iteration = iteration, .seed = static_cast<uint64_t>(config_.seed), .first_sample = rows.begin});
-    const Variable loss = forward(pass, data_.training_batch(rows), tokens);
+  for (const MicroInput& input : inputs) {
+    const Pass pass = Pass::recording({.iteration = iteration,
+                                       .seed = static_cast<uint64_t>(config_.seed),
+                                       .first_sample = input.first_sample,
+                                       .keys = keys});
+    const Variable loss = model_.loss(pass.input(input.ids), input.targets, tokens);
     control.add_loss(loss.value());
     backward(loss, control.scale().to(loss.dtype()));
   }
@@ -110,8 +133,6 @@ void Trainer::begin_step() {
   optimizer_.scan();
   optimizer_.decide();
   optimizer_.update();
-
-  control.copy_to(state_buffer(iteration));
 }
 
 StepReport Trainer::finish_step() {

@@ -11,6 +11,7 @@
 #include "trainers/config/config.h"
 #include "trainers/model_setup.h"
 #include "trainers/report.h"
+#include "trainers/step_graph.h"
 
 namespace tessera {
 
@@ -30,6 +31,12 @@ class Trainer {
   StepReport finish_step();
   /// Iterations begun so far.
   int64_t begun() const { return begun_; }
+  /// Why steps are not recorded as a CUDA graph; empty where they are.
+  const std::string& why_no_graph() const { return graph_.why_not(); }
+  /// Steps that were enqueued as a graph.
+  int64_t replays() const { return graph_.replays(); }
+  /// The host's part of an iteration: its data.
+  std::vector<MicroStep> micro_steps(int64_t iteration) const;
 
   /// Fills in the losses (and for a task the accuracy) over the evaluation rows.
   void evaluate(StepReport& report) const;
@@ -57,6 +64,7 @@ class Trainer {
   Device device() const { return device_; }
 
  private:
+  void enqueue(std::span<const MicroInput> inputs, int64_t iteration, double tokens, DropoutKeys* keys) const;
   Variable forward(const Pass& pass, const Batch& batch, double denominator) const;
   double evaluate(Split split) const;
   double exact_match_share() const;
@@ -69,7 +77,8 @@ class Trainer {
   LanguageModel model_;
   ParameterArena arena_;
   Optimizer optimizer_;
-  mutable Uploader uploader_;                  // of batches, for evaluation too
+  mutable Uploader uploader_;  // of batches, for evaluation too
+  StepGraph graph_;
   std::array<PinnedBuffer, 2> state_buffers_;  // the states after the steps under way
   StepState state_;                            // after the last finished step
   int64_t begun_ = 0;

@@ -1,6 +1,6 @@
 #include "framework/autograd/autograd.h"
 
-#include "kernels/common/philox.h"
+#include "framework/autograd/dropout_keys.h"
 
 namespace tessera {
 
@@ -20,9 +20,11 @@ Pass Pass::with_observer(Observer observer) const {
 
 bool Pass::is_recording() const { return state_ != nullptr && state_->graph != nullptr; }
 
-uint64_t Pass::key(uint64_t site) const {
+RandomKey Pass::key(uint64_t site) const {
   const Options& options = state_->options;
-  return mix(mix(options.seed, static_cast<uint64_t>(options.iteration)), site);
+  const uint64_t* place = options.keys != nullptr ? options.keys->place_of(site) : nullptr;
+  if (place != nullptr) return RandomKey(place);
+  return dropout_key(options.seed, options.iteration, site);
 }
 
 Variable Pass::input(Tensor value) const { return {std::move(value), *this, nullptr}; }

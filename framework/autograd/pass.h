@@ -8,9 +8,11 @@
 #include <span>
 
 #include "framework/parameters/parameter.h"
+#include "kernels/common/philox.h"
 
 namespace tessera {
 
+class DropoutKeys;
 class Graph;
 class KvCache;
 class Variable;
@@ -18,11 +20,12 @@ class Variable;
 class Pass {
  public:
   struct Options {
-    bool training = true;      ///< dropout is active
-    int64_t iteration = 0;     ///< keys dropout
-    uint64_t seed = 0;         ///< keys dropout
-    int64_t first_sample = 0;  ///< global index of row 0 of the batch, so that ranks agree
-    KvCache* cache = nullptr;  ///< attention appends to it and reads from it (inference only)
+    bool training = true;         ///< dropout is active
+    int64_t iteration = 0;        ///< keys dropout
+    uint64_t seed = 0;            ///< keys dropout
+    int64_t first_sample = 0;     ///< global index of row 0 of the batch, so that ranks agree
+    DropoutKeys* keys = nullptr;  ///< where recorded kernels find the keys of dropout
+    KvCache* cache = nullptr;     ///< attention appends to it and reads from it (inference only)
   };
 
   /// No pass: what constants and parameters carry. They join the pass of the activation they meet.
@@ -42,7 +45,7 @@ class Pass {
   bool training() const { return state_ != nullptr && state_->options.training; }
   const Options& options() const { return state_->options; }
   /// The key of the random numbers that `site` (a hash of a module's path) draws in this pass.
-  uint64_t key(uint64_t site) const;
+  RandomKey key(uint64_t site) const;
 
   /// An activation that needs no gradient: token ids, features.
   Variable input(Tensor value) const;

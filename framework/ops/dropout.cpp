@@ -10,7 +10,7 @@ namespace {
 /// What decides which elements are dropped.
 struct Mask {
   float p;
-  uint64_t key;
+  RandomKey key;
   int64_t first_row;
 
   void apply(const Tensor& x, const Tensor& residual, const Tensor& y) const {

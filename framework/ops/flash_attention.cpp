@@ -117,7 +117,7 @@ AttentionOptions kernel_options(const Variable& q, const Pass& pass, const Flash
           .q_segments = masks.q_segments.in<2>(),
           .k_segments = masks.k_segments.in<2>(),
           .dropout = drops ? static_cast<float>(options.dropout) : 0.0f,
-          .dropout_key = drops ? pass.key(options.site.hash) : 0,
+          .dropout_key = drops ? pass.key(options.site.hash) : RandomKey(),
           .first_sample = drops ? pass.options().first_sample + options.first_sample : 0,
           .first_head = options.first_head,
           .q_bucket_size = options.q_bucket_size,

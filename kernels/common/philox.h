@@ -44,4 +44,15 @@ TESSERA_HOST_DEVICE inline uint64_t mix(uint64_t a, uint64_t b) {
   return z ^ (z >> 31);
 }
 
+/// A key as a number, or the place on the device where a kernel that is recorded once and replayed finds today's.
+struct RandomKey {
+  uint64_t value = 0;
+  const uint64_t* place = nullptr;  ///< null: `value` is the key
+
+  RandomKey() = default;
+  TESSERA_HOST_DEVICE RandomKey(uint64_t key) : value(key) {}
+  explicit RandomKey(const uint64_t* where) : place(where) {}
+  TESSERA_HOST_DEVICE operator uint64_t() const { return place != nullptr ? *place : value; }
+};
+
 }  // namespace tessera

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/common/exec.h"
+#include "kernels/common/philox.h"
 #include "kernels/common/view.h"
 
 namespace tessera {
@@ -19,7 +20,7 @@ struct Dropout {
   In<2> x;            ///< [R, C]
   In<2> residual;     ///< [R, C], or absent: 0
   float p;            ///< in [0, 1)
-  uint64_t key;       ///< of (seed, iteration, site)
+  RandomKey key;      ///< of (seed, iteration, site)
   int64_t first_row;  ///< the index of row 0 in the global batch, so that ranks agree
   Out<2> y;           ///< [R, C]
 

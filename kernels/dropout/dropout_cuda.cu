@@ -9,7 +9,7 @@ struct DropoutArguments {
   Elements<2> x, residual;
   uint32_t threshold;
   double factor;
-  uint64_t key;
+  RandomKey key;
   int64_t first_row;
   Elements<2> y;
 };

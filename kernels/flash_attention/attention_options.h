@@ -23,7 +23,7 @@ struct AttentionOptions {
   In<2> q_segments{};  ///< i32 [B, N]; with k_segments: row i sees key j only if their segments are equal
   In<2> k_segments{};  ///< i32 [B, M]; present iff q_segments is
   float dropout = 0;   ///< probability in [0, 1) of dropping a softmax weight; the others grow by 1/(1 − dropout)
-  uint64_t dropout_key = 0;      ///< of (seed, iteration, site)
+  RandomKey dropout_key = {};    ///< of (seed, iteration, site)
   int64_t first_sample = 0;      ///< index of batch row 0 in the global batch, so that ranks drop alike
   int64_t first_head = 0;        ///< index of head 0 in the whole layer, where the heads are split over devices
   int64_t q_bucket_size = 512;   ///< upper bound of the query tile, ≥ 1

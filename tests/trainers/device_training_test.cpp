@@ -1,5 +1,6 @@
 // Training on the test device against training on the CPU. Where there is no other device, there is nothing to compare.
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -17,6 +18,9 @@ namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Before anything asks for a device: the emulated machine has three.
+const int three_devices = setenv("TESSERA_SIMT_DEVICES", "3", 0);
 
 class DeviceTraining : public testing::Test {
  protected:
@@ -161,6 +165,19 @@ TEST_F(DeviceTraining, RunningOutOfMemoryEndsTheTrainingAndNotTheProcess) {
   EXPECT_EQ(small, ten_losses(config("cuda", DType::f32)));
 }
 #endif
+
+TEST_F(DeviceTraining, ParallelAttentionTrainsToTheSameBits) {
+  if (cuda_device_count() < 2) GTEST_SKIP() << "this machine has fewer than two GPUs";
+  Config alone = config("cuda", DType::f32);
+  alone.batch_size = 1;
+  alone.gradient_accumulation_steps = 1;
+  Config split = alone;
+  split.parallel = true;
+  const std::vector<double> losses = ten_losses(alone);
+  EXPECT_EQ(ten_losses(split), losses);
+  split.devices = "0,1";
+  EXPECT_EQ(ten_losses(split), losses);
+}
 
 TEST_F(DeviceTraining, RerunsAreTheSameBits) {
   const Config settings = config(to_string(test_device()), DType::bf16);

@@ -115,12 +115,12 @@ TEST_F(PipelinedTraining, NothingIsSavedWhileAStepIsUnderWay) {
 
 #ifdef TESSERA_SIMT
 TEST_F(PipelinedTraining, AStepMakesTheHostWaitForNothing) {
-  for (const DType dtype : {DType::f32, DType::f16}) {
+  for (const Config::CudaGraph graph : {Config::CudaGraph::off, Config::CudaGraph::automatic}) {
     Config settings = config();
-    settings.dtype = dtype;
+    settings.cuda_graph = graph;
     settings.position = LanguageModel::Position::alibi;
     Trainer trainer(settings);
-    for (int i = 0; i < 2; ++i) trainer.step();  // memory and algorithms are found
+    for (int i = 0; i < 4; ++i) trainer.step();  // memory and algorithms are found, the step is recorded
     const int64_t before = simt::host_waits();
     trainer.begin_step();
     EXPECT_EQ(simt::host_waits(), before);

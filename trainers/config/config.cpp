@@ -86,6 +86,17 @@ DType Config::effective_residual_dtype() const {
   return residual_dtype == ResidualDtype::compute && dtype != DType::f16 ? dtype : DType::f32;
 }
 
+std::vector<int> Config::device_indices() const {
+  std::vector<int> indices;
+  if (devices == "all") return indices;
+  for (size_t begin = 0; begin <= devices.size();) {
+    const size_t end = std::min(devices.find(',', begin), devices.size());
+    indices.push_back(std::stoi(devices.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return indices;
+}
+
 int64_t Config::sentencepiece_vocab_size() const {
   int64_t size = 0;
   parse_integer(tokenizer.substr(tokenizer.find(':') + 1), size);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "framework/optim/step_control.h"
 #include "modules/language_model.h"
@@ -15,6 +16,7 @@ struct Config {
   enum class Optimizer { adamw, sgd };
   enum class ResidualDtype { float32, compute };
   enum class InitFrom { scratch, resume };
+  enum class CudaGraph { automatic, off };
 
   // Model
   int64_t n_layer = 6;
@@ -60,6 +62,9 @@ struct Config {
   // Precision and machine
   std::string device = "auto";
   bool tf32 = false;
+  bool parallel = false;
+  std::string devices = "all";
+  CudaGraph cuda_graph = CudaGraph::automatic;
   int64_t threads = 0;
   DType dtype = DType::f32;
   ResidualDtype residual_dtype = ResidualDtype::float32;
@@ -110,6 +115,8 @@ struct Config {
   DType effective_residual_dtype() const;
   /// True when the loss scale adapts, by itself in float16 only; otherwise it stays at `first_loss_scale()`.
   bool dynamic_loss_scale() const { return loss_scale == "dynamic" && dtype == DType::f16; }
+  /// The GPUs that `devices` lists; none for "all".
+  std::vector<int> device_indices() const;
   /// The loss scale of the first step: `init_scale` where it is dynamic, else the number in `loss_scale`, or 1.
   double first_loss_scale() const;
   /// N of `tokenizer = sentencepiece:N`; 0 for the other tokenizers.

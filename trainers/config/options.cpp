@@ -13,6 +13,17 @@ bool is_device(std::string_view text) {
   return text == "auto" || text == "cpu" || text == "cuda";
 }
 
+bool is_device_list(std::string_view text) {
+  if (text == "all") return true;
+  while (true) {
+    const size_t comma = text.find(',');
+    int64_t index = 0;
+    if (!parse_integer(text.substr(0, comma), index) || index < 0 || index >= 1024) return false;
+    if (comma == std::string_view::npos) return true;
+    text.remove_prefix(comma + 1);
+  }
+}
+
 bool is_tokenizer(std::string_view text) {
   constexpr std::string_view kPieces = "sentencepiece:";
   int64_t size = 0;
@@ -149,6 +160,11 @@ OptionSection machine_options() {
                "where to compute; auto: the first GPU if there is one, else the CPU"),
           flag("tf32", &C::tf32, "float32 matrix products on a GPU may round their factors to TF32, which is faster")
               .also({"allow_tf32"}),
+          flag("parallel", &C::parallel, "split each attention layer over the GPUs of this process"),
+          text("devices", &C::devices, "all, or GPUs such as 0,1", is_device_list, "which GPUs parallel uses"),
+          choice<C::CudaGraph>("cuda_graph", &C::cuda_graph,
+                               {{"auto", C::CudaGraph::automatic}, {"off", C::CudaGraph::off}},
+                               "auto: steps on one GPU are recorded once and replayed, to the same bits"),
           integer("threads", &C::threads, {0, 4096}, "CPU threads; 0: every core that the process may use")
               .also({"num_threads", "cpus"}),
           choice<DType>(

@@ -22,7 +22,7 @@ struct AttentionRules {
   Elements<2> q_segments, k_segments;
   uint32_t dropout_threshold;  ///< 0: no dropout
   double keep_factor;          ///< 1/(1 − dropout)
-  uint64_t dropout_key;
+  RandomKey dropout_key;
   int64_t first_sample, first_head;
 
   AttentionRules(const AttentionOptions& options, int64_t n, int64_t m)

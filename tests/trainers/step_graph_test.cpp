@@ -1,0 +1,130 @@
+// Steps replayed as a CUDA graph against steps that are not recorded: equal to the bit.
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/devices.h"
+#include "tests/temporary_folder.h"
+#include "trainers/trainer.h"
+
+namespace tessera {
+namespace {
+
+class StepGraphTest : public testing::Test {
+ protected:
+  StepGraphTest() {
+    std::ofstream text(folder_ / "text.txt");
+    for (int i = 0; i < 200; ++i) text << "how vexingly quick daft zebras jump " << i % 9 << ". ";
+  }
+  void SetUp() override {
+    if (test_device().is_cpu()) GTEST_SKIP() << "the CPU records no work";
+  }
+
+  Config config(Config::CudaGraph graph) const {
+    Config config;
+    config.data = (folder_ / "text.txt").string();
+    config.n_layer = 2;
+    config.n_head = 2;
+    config.n_embd = 32;
+    config.block_size = 16;
+    config.batch_size = 2;
+    config.gradient_accumulation_steps = 2;
+    config.max_iters = 20;
+    config.warmup_iters = 3;
+    config.eval_iters = 2;
+    config.dropout = 0.1;
+    config.dtype = DType::f16;
+    config.device = to_string(test_device());
+    config.cuda_graph = graph;
+    return config;
+  }
+
+  TemporaryFolder folder_;
+};
+
+struct Outcome {
+  std::vector<double> losses, evaluations;
+  std::vector<float> weights;
+  int64_t applied, replays;
+};
+
+// 20 steps in float16; the scale is made far too large before the ninth, which is skipped; evaluations between replays.
+Outcome train(const Config& config, const std::filesystem::path& folder) {
+  Outcome outcome;
+  Trainer trainer(config);
+  for (int i = 0; i < 20; ++i) {
+    if (i == 8) {
+      const CheckpointStore store(folder, 1);
+      trainer.save(store);
+      const std::filesystem::path state = *store.latest() / "state.json";
+      nlohmann::json content = nlohmann::json::parse(read_all(state));
+      content.at("step").at("scale") = 268435456.0;
+      std::ofstream(state) << content;
+      trainer.load(*store.latest());
+    }
+    outcome.losses.push_back(trainer.step().train_loss);
+    if (i % 6 != 5) continue;
+    StepReport report;
+    trainer.evaluate(report);
+    outcome.evaluations.push_back(*report.val_loss);
+  }
+  outcome.weights = trainer.arena().weights().to_vector<float>();
+  outcome.applied = trainer.state().applied;
+  outcome.replays = trainer.replays();
+  return outcome;
+}
+
+TEST_F(StepGraphTest, EqualsTheEagerStepOverASkippedOneAndEvaluations) {
+  const Outcome eager = train(config(Config::CudaGraph::off), folder_ / "eager");
+  const Outcome graph = train(config(Config::CudaGraph::automatic), folder_ / "graph");
+  EXPECT_EQ(eager.replays, 0);
+  EXPECT_EQ(graph.replays, 17);
+  EXPECT_LT(graph.applied, 20);
+  EXPECT_EQ(graph.applied, eager.applied);
+  EXPECT_EQ(graph.losses, eager.losses);
+  EXPECT_EQ(graph.evaluations, eager.evaluations);
+  EXPECT_EQ(graph.weights, eager.weights);
+}
+
+TEST_F(StepGraphTest, RecordsOtherModelsToo) {
+  const auto llama = [&](Config::CudaGraph graph) {
+    Config settings = config(graph);
+    settings.dtype = DType::bf16;
+    settings.position = LanguageModel::Position::alibi;
+    settings.norm = Norm::Kind::rms;
+    settings.activation = FeedForward::Kind::swiglu;
+    settings.kv_heads = 1;
+    settings.recompute = true;
+    settings.tie_embeddings = false;
+    settings.optimizer = Config::Optimizer::sgd;
+    return settings;
+  };
+  Trainer eager(llama(Config::CudaGraph::off)), graph(llama(Config::CudaGraph::automatic));
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(graph.step().train_loss, eager.step().train_loss) << "step " << i;
+  EXPECT_EQ(graph.replays(), 3);
+}
+
+TEST_F(StepGraphTest, SaysWhyNothingIsRecorded) {
+  EXPECT_EQ(Trainer(config(Config::CudaGraph::automatic)).why_no_graph(), "");
+  EXPECT_EQ(Trainer(config(Config::CudaGraph::off)).why_no_graph(), "cuda_graph = off");
+  Config parallel = config(Config::CudaGraph::automatic);
+  parallel.parallel = true;
+  EXPECT_EQ(Trainer(parallel).why_no_graph(), "parallel = True uses more than one device");
+}
+
+// A task's answers have different lengths: its steps differ in what they are divided by, and are worth no recording.
+TEST_F(StepGraphTest, ShapesThatAreSeldomSeenAreNotRecorded) {
+  Config task = config(Config::CudaGraph::automatic);
+  task.data = "task:addition";
+  task.gradient_accumulation_steps = 1;
+  Trainer graph(task);
+  task.cuda_graph = Config::CudaGraph::off;
+  Trainer eager(task);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(graph.step().train_loss, eager.step().train_loss) << "step " << i;
+  EXPECT_LT(graph.replays(), 3);
+}
+
+}  // namespace
+}  // namespace tessera
