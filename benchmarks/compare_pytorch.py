@@ -33,7 +33,7 @@ VOCABULARY = 65
 # ── The peer, in a process of its own ──
 
 
-def make_peer(torch, size):
+def make_peer(torch, size, vocabulary=VOCABULARY, dropout=0.0):
     nn, functional = torch.nn, torch.nn.functional
 
     class Block(nn.Module):
@@ -43,32 +43,34 @@ def make_peer(torch, size):
             self.norm_1, self.norm_2 = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
             self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
             self.up, self.down = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
+            self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
 
         def attention(self, x):
             batch, length, width = x.shape
             heads = [part.view(batch, length, size["heads"], -1).transpose(1, 2) for part in self.qkv(x).chunk(3, -1)]
-            y = functional.scaled_dot_product_attention(*heads, is_causal=True)
+            y = functional.scaled_dot_product_attention(
+                *heads, is_causal=True, dropout_p=dropout if self.training else 0.0)
             return self.out(y.transpose(1, 2).reshape(batch, length, width))
 
         def forward(self, x):
-            x = x + self.attention(self.norm_1(x))
-            return x + self.down(functional.gelu(self.up(self.norm_2(x))))
+            x = x + self.drop(self.attention(self.norm_1(x)))
+            return x + self.drop(self.down(functional.gelu(self.up(self.norm_2(x)))))
 
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
-            self.tokens = nn.Embedding(VOCABULARY, size["width"])
+            self.tokens = nn.Embedding(vocabulary, size["width"])
             self.positions = nn.Embedding(size["block"], size["width"])
             self.blocks = nn.Sequential(*(Block() for _ in range(size["layers"])))
             self.norm = nn.LayerNorm(size["width"], bias=False)
-            self.head = nn.Linear(size["width"], VOCABULARY, bias=False)
+            self.head = nn.Linear(size["width"], vocabulary, bias=False)
             for parameter in self.parameters():
                 if parameter.dim() >= 2:
                     nn.init.normal_(parameter, std=0.02)
             self.head.weight = self.tokens.weight
 
         def forward(self, ids, targets):
-            x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
+            x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
             logits = self.head(self.norm(self.blocks(x)))
             return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
