@@ -103,7 +103,8 @@ def run_train(options):
     scaler = torch.amp.GradScaler(device, enabled=options.dtype == "float16")
     dtype = getattr(torch, options.dtype)
     narrow = contextlib.nullcontext() if dtype == torch.float32 else torch.amp.autocast(device, dtype=dtype)
-    run = torch.compile(model) if options.mode == "compile" else model
+    backend = "inductor" if device == "cuda" else "aot_eager"  # the rehearsal has no time to compile
+    run = torch.compile(model, backend=backend) if options.mode == "compile" else model
     data = torch.randint(min(size["vocabulary"], 65), (64, size["batch"], size["block"] + 1), dtype=torch.int64)
     data = data.pin_memory() if device == "cuda" else data
 

@@ -117,8 +117,8 @@ struct FlashAttentionOptions {
   int64_t k_bucket_size = 1024;             ///< upper bound of the key tile
   bool deterministic = true;  ///< false: on a GPU a 16-bit backward may sum dq in any order, which is faster
 
-  int64_t first_sample = 0;                 ///< of the pass's batch that is row 0 of q: q may be a part of it
-  int64_t first_head = 0;                   ///< of the layer that is head 0 of q
+  int64_t first_sample = 0;  ///< of the pass's batch that is row 0 of q: q may be a part of it
+  int64_t first_head = 0;    ///< of the layer that is head 0 of q
 };
 /// softmax(q·kᵀ·scale)·v, tile by tile, for q [B, N, H, D], k and v [B, M, KvH, D] → [B, N, H, D]. KvH divides H; D ≤
 /// 256. Rows that see nothing give 0.

@@ -90,6 +90,7 @@ namespace tessera::simt {
 /// Lets a device have `bytes` of memory from now on; what is allocated beyond stays. The first limit is
 /// TESSERA_SIMT_MEMORY.
 void set_memory_limit(int device, size_t bytes);
+size_t memory_in_use(int device);
 
 /// How often the host has waited for a device, or done what makes it wait: stream and event synchronisation, copies
 /// from or to host memory that is not pinned, and asking for or giving back device memory.

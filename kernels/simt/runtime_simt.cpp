@@ -23,6 +23,9 @@ namespace {
 // Every device owns a range of addresses that no other memory of the process has.
 constexpr uintptr_t kFirstAddress = 0x3A7B00000000;
 constexpr uintptr_t kRangeBytes = uintptr_t{1} << 36;
+// What lies in the padding of a kernel's arguments may be the upper half of an old address: no small number below it
+// makes it the address of a block.
+constexpr uintptr_t kFirstOffset = uintptr_t{1} << 30;
 constexpr size_t kDefaultMemory = size_t{8} << 30;
 
 thread_local int current_device = 0;
@@ -86,7 +89,7 @@ class DeviceMemory {
     const size_t size = (std::max<size_t>(bytes, 1) + 255) / 256 * 256;
     const std::scoped_lock lock(mutex_);
     if (used_ + size > total_) return nullptr;
-    uintptr_t at = base_ + 256;
+    uintptr_t at = base_ + kFirstOffset;
     for (const auto& [begin, length] : live_) {
       if (at + size + 256 <= begin) break;
       at = begin + length + 256;  // a gap: running off the end of a block is never the start of the next
@@ -271,6 +274,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 namespace tessera::simt {
+
+size_t memory_in_use(int device) { return devices().at(static_cast<size_t>(device))->used(); }
 
 void set_memory_limit(int device, size_t bytes) { devices().at(static_cast<size_t>(device))->set_limit(bytes); }
 

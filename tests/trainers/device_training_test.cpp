@@ -152,9 +152,9 @@ TEST_F(DeviceTraining, RunningOutOfMemoryEndsTheTrainingAndNotTheProcess) {
   release_cached_memory(test_device());
   Config large = config("cuda", DType::f32);
   large.batch_size = 64;
+  simt::set_memory_limit(0, simt::memory_in_use(0) + (4 << 20));
   {
     Trainer trainer(large);
-    simt::set_memory_limit(0, static_cast<size_t>(allocator_stats(test_device()).bytes_in_use) + (1 << 20));
     const std::string message = message_of([&] { trainer.step(); });
     EXPECT_THAT(message, testing::AllOf(testing::HasSubstr("cuda:0 is out of memory: "),
                                         testing::HasSubstr("try a smaller batch_size")));

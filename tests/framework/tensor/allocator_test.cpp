@@ -63,8 +63,7 @@ TEST(Allocator, SaysWhatForAndWhoUsesMostWhenThereIsNoMore) {
 TEST(Allocator, ADeviceWithoutMemoryStaysUsable) {
   const Device device = Device::cuda(0);
   release_cached_memory(device);
-  const auto in_use = static_cast<size_t>(allocator_stats(device).bytes_in_use);
-  simt::set_memory_limit(0, in_use + (size_t{64} << 20));
+  simt::set_memory_limit(0, simt::memory_in_use(0) + (size_t{64} << 20));
   {
     const Tensor kept = Tensor::full({4 << 20}, 2, DType::f32, device);
     { const Tensor cached = Tensor::empty({5 << 20}, DType::f32, device); }
