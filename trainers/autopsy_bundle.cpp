@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "framework/distributed/agreement.h"
 #include "framework/io/atomic_file.h"
 #include "framework/io/safetensors.h"
 #include "trainers/config/load.h"
@@ -74,11 +75,21 @@ std::string write_autopsy(const Trainer& trainer, const fs::path& run_folder, co
   const std::vector<MicroStep> micro_steps = trainer.micro_steps(iteration);
   const double tokens = trainer.data().counted_tokens(iteration);
   const Pass::Options pass{.iteration = iteration, .seed = static_cast<uint64_t>(trainer.config().seed)};
-  const std::optional<Finding> finding = examine(trainer.model(), trainer.arena(), micro_steps, pass, scale, tokens);
+  const std::optional<Finding> reduced = find_in_reduced(trainer.arena());  // before examine() writes other gradients
+  std::optional<Finding> finding = examine(trainer.model(), trainer.arena(), micro_steps, pass, scale, tokens);
 
+  Communicator& ranks = trainer.ranks();
   const fs::path folder = run_folder / fmt::format("autopsy_{:08}", trainer.iteration());
-  fs::create_directories(folder);
+  on_rank_0([&] { fs::create_directories(folder); }, ranks);
   trainer.save(CheckpointStore(folder, 1));
+  const std::optional<int> first = first_rank_where(finding.has_value(), ranks);
+  if (!first && ranks.world() > 1) finding = reduced;  // every rank is finite by itself, their sum is not
+  const int author = first.value_or(0);
+  const std::string told =
+      fmt::format("step {} was not finite{}: {}; replay it with: tessera replay {}", trainer.iteration(),
+                  ranks.world() > 1 ? fmt::format(" on rank {}", author) : "",
+                  finding ? finding->describe() : "but running it again showed nothing", folder.string());
+  if (ranks.rank() != author) return broadcast_text({}, author, ranks);
   write_batches(folder / "batch.safetensors", micro_steps, trainer.config().block_size);
   write_file(folder / "config.cfg", config_text);
   std::vector<int64_t> first_samples;
@@ -90,8 +101,7 @@ std::string write_autopsy(const Trainer& trainer, const fs::path& run_folder, co
                                            {"finding", finding ? finding->describe() : "nothing"}}
                                               .dump(2) +
                                           "\n");
-  return fmt::format("step {} was not finite: {}; replay it with: tessera replay {}", trainer.iteration(),
-                     finding ? finding->describe() : "but running it again showed nothing", folder.string());
+  return broadcast_text(told, author, ranks);
 }
 
 int run_replay(std::span<const std::string> arguments) {

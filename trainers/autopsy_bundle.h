@@ -18,7 +18,8 @@ std::optional<Finding> examine(const LanguageModel& model, const ParameterArena&
                                double tokens);
 
 /// Examines the step that `trainer` just skipped and writes the bundle into its run folder. `scale` is what the loss
-/// was multiplied by. Returns what to tell: the finding and the folder.
+/// was multiplied by. Returns what to tell: the finding and the folder. Collective: the first rank with a finding
+/// writes its batch.
 std::string write_autopsy(const Trainer& trainer, const std::filesystem::path& run_folder,
                           const std::string& config_text, float scale);
 

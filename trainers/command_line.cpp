@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "framework/distributed/agreement.h"
 #include "trainers/config/describe.h"
 #include "trainers/nearest.h"
 #include "trainers/usage_error.h"
@@ -85,6 +86,8 @@ int exit_code_of(int (*program)(std::span<const std::string> words), std::span<c
   } catch (const UsageError& error) {
     fmt::print(stderr, "tessera: {}\n", error.what());
     return kUsage;
+  } catch (const FailedElsewhere&) {  // the rank that failed says why
+    return kFailure;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "tessera: out of memory; try a smaller batch_size or block_size\n");
   } catch (const std::exception& error) {

@@ -7,6 +7,7 @@
 #include "framework/machine.h"
 #include "framework/tensor/allocator.h"
 #include "trainers/human.h"
+#include "trainers/run_on_ranks.h"
 #include "trainers/samples.h"
 #include "trainers/train_run.h"
 
@@ -38,7 +39,13 @@ LoadedConfig load_run(std::span<const std::string> arguments) {
 
 }  // namespace
 
-int run_train(std::span<const std::string> arguments) { return TrainRun(load_and_tell(arguments)).run(); }
+int run_train(std::span<const std::string> arguments) {
+  const LoadedConfig loaded = load_config(arguments);
+  return run_on_ranks("train", arguments, loaded, [&](std::shared_ptr<Communicator> ranks) {
+    for (const std::string& notice : loaded.notices) fmt::print("{}\n", notice);
+    return TrainRun(loaded, std::move(ranks)).run();
+  });
+}
 
 int run_check(std::span<const std::string> arguments) {
   const LoadedConfig loaded = load_and_tell(arguments);

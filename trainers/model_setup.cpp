@@ -27,12 +27,13 @@ LanguageModel::Options model_options(const Config& config, int64_t vocab_size) {
           .residual_dtype = config.effective_residual_dtype()};
 }
 
-ParameterArena::Options arena_options(const Config& config, Device device) {
+ParameterArena::Options arena_options(const Config& config, Device device, int64_t ranks) {
   return {.seed = static_cast<uint64_t>(config.seed),
           .dtype = accumulate_dtype(config.dtype),
           .device = device,
           .mirror = is_16bit_float(config.dtype) ? std::optional(config.dtype) : std::nullopt,
-          .master_weights = config.master_weights};
+          .master_weights = config.master_weights,
+          .parts = ranks};
 }
 
 StepPolicy step_policy(const Config& config) {

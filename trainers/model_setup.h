@@ -10,8 +10,8 @@ namespace tessera {
 /// The model that `config` describes, for a vocabulary of `vocab_size` tokens.
 LanguageModel::Options model_options(const Config& config, int64_t vocab_size);
 
-/// Master weights, and the 16-bit mirror where the model computes in 16 bit.
-ParameterArena::Options arena_options(const Config& config, Device device);
+/// Master weights that split over `ranks`, and the 16-bit mirror where the model computes in 16 bit.
+ParameterArena::Options arena_options(const Config& config, Device device, int64_t ranks = 1);
 
 /// Schedule, clipping and loss scaling.
 StepPolicy step_policy(const Config& config);

@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "framework/distributed/agreement.h"
+#include "framework/distributed/rendezvous.h"
 #include "framework/io/atomic_file.h"
 #include "framework/machine.h"
 #include "trainers/autopsy_bundle.h"
@@ -50,7 +52,7 @@ void install_signal_handlers() {
   }
 }
 
-fs::path prepare_folder(const Config& config) {
+void prepare_folder(const Config& config) {
   const fs::path folder = config.out_dir;
   std::error_code error;
   fs::create_directories(folder, error);
@@ -65,21 +67,25 @@ fs::path prepare_folder(const Config& config) {
     expect(saved, "out_dir {}: it holds no complete checkpoint to resume from; start with --init_from=scratch",
            folder.string());
   }
-  return folder;
 }
 
 }  // namespace
 
-TrainRun::TrainRun(const LoadedConfig& loaded)
+TrainRun::TrainRun(const LoadedConfig& loaded, std::shared_ptr<Communicator> ranks)
     : loaded_(loaded),
-      folder_(prepare_folder(loaded.config)),
+      threads_(set_threads(static_cast<int>(loaded.config.threads), find_rendezvous().local_world)),
+      folder_(loaded.config.out_dir),
       store_(folder_, loaded.config.keep_checkpoints),
-      trainer_(loaded.config),
-      threads_(set_threads(static_cast<int>(loaded.config.threads))),
-      peak_flops_(1e9 * measured_fma_peak_gflops(threads_)) {
+      trainer_(loaded.config, std::move(ranks)),
+      peak_flops_(1e9 * measured_fma_peak_gflops(threads_) * trainer_.ranks().world()) {
+  on_rank_0([&] { prepare_folder(config()); }, trainer_.ranks());
   start_or_resume();
-  write_file(folder_ / "config.cfg", effective_config(loaded_));
   print_header();
+  on_rank_0([&] { open_reports(); }, trainer_.ranks());
+}
+
+void TrainRun::open_reports() {
+  write_file(folder_ / "config.cfg", effective_config(loaded_));
   metrics_.emplace(folder_ / "metrics.jsonl");
   if (config().tensorboard) tensorboard_.emplace(folder_, trainer_.iteration() + 1);
   progress_.emplace(Progress::Options{
@@ -89,12 +95,15 @@ TrainRun::TrainRun(const LoadedConfig& loaded)
 void TrainRun::start_or_resume() {
   const fs::path metrics = folder_ / "metrics.jsonl";
   if (config().init_from == Config::InitFrom::scratch) {
-    fs::remove(metrics);
+    if (writes()) fs::remove(metrics);
     return;
   }
-  const fs::path checkpoint = *store_.latest();
+  const std::string latest = writes() ? store_.latest()->string() : "";
+  const fs::path checkpoint = broadcast_text(latest, 0, trainer_.ranks());
   for (const std::string& notice : trainer_.load(checkpoint)) fmt::print("{}\n", notice);
+  saved_ = trainer_.iteration();
   fmt::print("resuming from {}\n", checkpoint.string());
+  if (!writes()) return;
   drop_metrics_after(metrics, trainer_.iteration());
   history_ = read_metrics(metrics);
   if (!history_.empty()) watch_.add(history_.back().seconds);
@@ -110,6 +119,8 @@ void TrainRun::print_header() {
   if (!trainer_.device().is_cpu() && !trainer_.why_no_graph().empty()) {
     fmt::print("cuda graph: off, because {}\n", trainer_.why_no_graph());
   }
+  const Communicator& ranks = trainer_.ranks();
+  if (ranks.world() > 1) fmt::print("ranks: {}, connected by {}\n", ranks.world(), ranks.transport());
   std::fflush(stdout);
 }
 
@@ -130,10 +141,15 @@ int TrainRun::run() {
     if (trainer_.state().consecutive_skips >= config().max_skipped_steps) return stop_for_non_finite(now);
     if (last || step % config().effective_checkpoint_interval() == 0) save();
     const bool idle = trainer_.begun() == trainer_.iteration();
-    if (received_signal != 0 && !last && idle) return stop_for_signal(received_signal);
+    if (must_stop() && !last && idle) return stop_for_signal(received_signal != 0 ? received_signal : SIGTERM);
   }
   finish();
   return 0;
+}
+
+// Several ranks stop after the same step.
+bool TrainRun::must_stop() const {
+  return trainer_.ranks().world() == 1 ? received_signal != 0 : trainer_.stop_agreed();
 }
 
 // Steps after which the state is evaluated or saved, so that no other may have begun.
@@ -149,10 +165,11 @@ void TrainRun::begin_steps() {
     trainer_.begin_step();
   }
   const bool ahead = !trainer_.device().is_cpu() && trainer_.begun() == trainer_.iteration() + 1;
-  if (ahead && !ends_with_a_look(trainer_.begun()) && received_signal == 0) trainer_.begin_step();
+  if (ahead && !ends_with_a_look(trainer_.begun()) && !must_stop()) trainer_.begin_step();
 }
 
 StepReport TrainRun::timed_step() {
+  if (received_signal != 0) trainer_.ask_to_stop();
   begin_steps();
   StepReport now = trainer_.finish_step();
   watch_.stop(trainer_.tokens_per_step());
@@ -168,7 +185,7 @@ StepReport TrainRun::timed_step() {
 // A float16 scale that is still looking for its value overflows now and then: that is one line, not an illness.
 void TrainRun::look_into(const StepReport& skipped) {
   const bool calibration = skipped.skipped_because == kLossScaleTooLarge;
-  if (calibration) {
+  if (calibration && writes()) {
     progress_->line(fmt::format("step {} skipped: the loss scale {:g} was too large, now {:g}", skipped.step,
                                 skipped.scale, trainer_.state().scale));
   }
@@ -177,10 +194,13 @@ void TrainRun::look_into(const StepReport& skipped) {
 
 void TrainRun::examine(const StepReport& skipped) {
   examined_ = true;
-  progress_->line(write_autopsy(trainer_, folder_, effective_config(loaded_), static_cast<float>(skipped.scale)));
+  const std::string told =
+      write_autopsy(trainer_, folder_, effective_config(loaded_), static_cast<float>(skipped.scale));
+  if (writes()) progress_->line(told);
 }
 
 void TrainRun::report(StepReport& now, bool evaluated) {
+  if (!writes()) return;
   progress_->step(now);
   const bool due = evaluated || now.step == 1 || now.step % config().log_interval == 0;
   if (!due && !now.skipped_because) return;
@@ -195,12 +215,14 @@ void TrainRun::report(StepReport& now, bool evaluated) {
 }
 
 void TrainRun::save() {
-  if (store_.latest() && load_state(*store_.latest()).step.iteration == trainer_.iteration()) return;
+  if (saved_ == trainer_.iteration()) return;
   trainer_.save(store_);
+  saved_ = trainer_.iteration();
 }
 
 int TrainRun::stop_for_signal(int signal) {
   save();
+  if (!writes()) return 128 + signal;
   progress_->finish();
   fmt::print("stopped after step {} and saved; continue with: tessera train {} --init_from=resume\n",
              trainer_.iteration(), (folder_ / "config.cfg").string());
@@ -209,6 +231,7 @@ int TrainRun::stop_for_signal(int signal) {
 
 int TrainRun::stop_for_non_finite(const StepReport& now) {
   if (!examined_) examine(now);
+  if (!writes()) return kExitNotFinite;
   progress_->finish();
   const StepState& state = trainer_.state();
   fmt::print(stderr,
@@ -221,6 +244,8 @@ int TrainRun::stop_for_non_finite(const StepReport& now) {
 }
 
 void TrainRun::finish() {
+  trainer_.ranks().heartbeat().beat(trainer_.iteration(), Phase::sample);
+  if (!writes()) return;
   progress_->finish();
   try {
     const std::string text = draw_samples(trainer_.model(), trainer_.data().tokenizer(), config(), 1);

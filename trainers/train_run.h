@@ -17,17 +17,19 @@ inline constexpr int kExitNotFinite = 3;
 class TrainRun {
  public:
   /// Prepares the run folder. Throws if it holds a complete checkpoint and `init_from` is scratch, or none and it is
-  /// resume.
-  explicit TrainRun(const LoadedConfig& loaded);
+  /// resume. Of several ranks, the first one alone writes; all of them make a TrainRun and call run().
+  explicit TrainRun(const LoadedConfig& loaded, std::shared_ptr<Communicator> ranks = single_communicator());
 
   /// Trains to max_iters. Returns 0, kExitNotFinite, or 128 + the signal that ended it.
   int run();
 
  private:
   void start_or_resume();
+  void open_reports();
   void print_header();
   void begin_steps();
   StepReport timed_step();
+  bool must_stop() const;
   bool ends_with_a_look(int64_t step) const;
   void report(StepReport& report, bool evaluated);
   void look_into(const StepReport& skipped);
@@ -38,18 +40,20 @@ class TrainRun {
   int stop_for_non_finite(const StepReport& now);
 
   const Config& config() const { return trainer_.config(); }
+  bool writes() const { return trainer_.ranks().rank() == 0; }
 
   LoadedConfig loaded_;
+  int threads_;
   std::filesystem::path folder_;
   CheckpointStore store_;
   Trainer trainer_;
-  int threads_;
   double peak_flops_;
   std::vector<StepReport> history_;
   Stopwatch watch_;
   std::optional<MetricsWriter> metrics_;
   std::optional<TensorBoardWriter> tensorboard_;
   std::optional<Progress> progress_;
+  int64_t saved_ = -1;     // the iteration of the newest checkpoint of this run
   bool examined_ = false;  // one autopsy per run, unless more are asked for
 };
 

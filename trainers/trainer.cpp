@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/data/synthetic.h"
+#include "framework/distributed/agreement.h"
+#include "framework/distributed/sharded_state.h"
 #include "framework/machine.h"
 #include "framework/tensor/allocator.h"
 #include "trainers/human.h"
@@ -14,7 +16,7 @@
 namespace tessera {
 namespace {
 
-DataSet open_data(const Config& config) {
+DataSet open_data(const Config& config, const Communicator& ranks) {
   if (config.data.empty()) {
     throw UsageError(
         "data is not set; name what to train on, a text file, a glob, a folder, token files or a task, with "
@@ -26,31 +28,41 @@ DataSet open_data(const Config& config) {
                         .vocab_size = config.vocab_size,
                         .batch_size = config.batch_size,
                         .gradient_accumulation_steps = config.gradient_accumulation_steps,
-                        .seed = static_cast<uint64_t>(config.seed)});
+                        .seed = static_cast<uint64_t>(config.seed),
+                        .rank = ranks.rank(),
+                        .world = ranks.world()});
 }
 
-ParameterArena make_arena(LanguageModel& model, const Config& config, Device device) {
+ParameterArena make_arena(LanguageModel& model, const Config& config, Device device, int64_t ranks) {
   const int64_t needed = state_bytes(model, config), available = available_memory_bytes();
   expect(!device.is_cpu() || needed <= available,
          "the model's {} parameters take {} with gradients and optimizer, and {} are free; make it smaller: n_layer, "
          "n_embd or vocab_size",
          human_count(static_cast<double>(parameter_count(model))), human_bytes(needed), human_bytes(available));
-  return {model, arena_options(config, device)};
+  return {model, arena_options(config, device, ranks)};
 }
 
-Optimizer make_optimizer(const ParameterArena& arena, const Config& config) {
+GradientReducer::Options reducer_options(const Config& config) {
+  constexpr double kMiB = 1 << 20;
+  return {.first_bucket_bytes = static_cast<int64_t>(config.first_bucket_mb * kMiB),
+          .bucket_bytes = static_cast<int64_t>(config.bucket_mb * kMiB),
+          .mode = config.zero == 1 ? GradientReducer::Mode::own_part : GradientReducer::Mode::all,
+          .in_bf16 = config.reduce_dtype == DType::bf16 && config.dtype != DType::f64};
+}
+
+Optimizer make_optimizer(const ParameterArena& arena, const Config& config, std::vector<ArenaRange> owned) {
   const StepPolicy policy = step_policy(config);
   const StepState initial = initial_state(config);
   if (config.optimizer == Config::Optimizer::sgd) {
     const Sgd::Options rule{.momentum = config.momentum, .weight_decay = config.weight_decay};
-    return {arena, rule, policy, initial};
+    return {arena, rule, policy, initial, std::move(owned)};
   }
   const AdamW::Options rule{.beta1 = config.beta1,
                             .beta2 = config.beta2,
                             .epsilon = config.epsilon,
                             .weight_decay = config.weight_decay,
                             .seed = static_cast<uint64_t>(config.seed)};
-  return {arena, rule, policy, initial};
+  return {arena, rule, policy, initial, std::move(owned)};
 }
 
 // The scale of another precision or another rule says nothing about this one's.
@@ -72,23 +84,28 @@ const char* reason_of_skip(const StepState& before, const StepState& after) {
 }
 
 // A recording holds the addresses of one device.
-std::string reason_for_no_graph(const Config& config) {
+std::string reason_for_no_graph(const Config& config, const Communicator& ranks) {
   if (config.cuda_graph == Config::CudaGraph::off) return "cuda_graph = off";
+  if (ranks.world() > 1 && ranks.transport() != "NCCL") return "gradients of several ranks travel through the host";
   return config.parallel ? "parallel = True uses more than one device" : "";
 }
 
 }  // namespace
 
-Trainer::Trainer(const Config& config)
+Trainer::Trainer(const Config& config, std::shared_ptr<Communicator> ranks)
     : config_(config),
+      ranks_(std::move(ranks)),
       device_(Device::parse(config.device)),
-      data_(open_data(config)),
+      data_(open_data(config, *ranks_)),
       model_(model_options(config, data_.vocab_size())),
-      arena_(make_arena(model_, config, device_)),
-      optimizer_(make_optimizer(arena_, config)),
+      arena_(make_arena(model_, config, device_, ranks_->world())),
+      reducer_(arena_, *ranks_, reducer_options(config)),
+      optimizer_(make_optimizer(arena_, config, reducer_.owned())),
       uploader_(device_),
-      graph_(device_, static_cast<uint64_t>(config.seed), reason_for_no_graph(config)),
+      graph_(device_, static_cast<uint64_t>(config.seed), reason_for_no_graph(config, *ranks_)),
       state_buffers_{PinnedBuffer(device_, sizeof(StepState)), PinnedBuffer(device_, sizeof(StepState))},
+      vote_(Tensor::zeros({1}, DType::f64, device_)),
+      vote_buffers_{PinnedBuffer(device_, sizeof(double)), PinnedBuffer(device_, sizeof(double))},
       state_(optimizer_.control().read()) {
   allow_tf32(config.tf32);
 }
@@ -103,9 +120,11 @@ StepReport Trainer::step() {
 void Trainer::begin_step() {
   const int64_t iteration = begun_++;
   const double tokens = data_.counted_tokens(iteration);
+  vote_.fill(stop_asked_ ? 1 : 0);
   graph_.run(micro_steps(iteration), iteration, tokens,
              [&](std::span<const MicroInput> inputs, DropoutKeys* keys) { enqueue(inputs, iteration, tokens, keys); });
   optimizer_.control().copy_to(state_buffer(iteration));
+  vote_buffer(iteration).receive(vote_);
 }
 
 std::vector<MicroStep> Trainer::micro_steps(int64_t iteration) const {
@@ -115,35 +134,59 @@ std::vector<MicroStep> Trainer::micro_steps(int64_t iteration) const {
 }
 
 // Read in execution order: this is training.
-void Trainer::enqueue(std::span<const MicroInput> inputs, int64_t iteration, double tokens, DropoutKeys* keys) const {
+void Trainer::enqueue(std::span<const MicroInput> inputs, int64_t iteration, double tokens, DropoutKeys* keys) {
   const StepControl& control = optimizer_.control();
   control.begin_step();
-  arena_.begin_window();
+  reducer_.begin_window();
   for (const MicroInput& input : inputs) {
     const Pass pass = Pass::recording({.iteration = iteration,
                                        .seed = static_cast<uint64_t>(config_.seed),
                                        .first_sample = input.first_sample,
                                        .keys = keys});
+    beat(Phase::forward);
     const Variable loss = model_.loss(pass.input(input.ids), input.targets, tokens);
     control.add_loss(loss.value());
+    if (&input == &inputs.back()) reducer_.listen(pass);
+    beat(Phase::backward);
     backward(loss, control.scale().to(loss.dtype()));
   }
-  arena_.finish_window();
+  beat(Phase::reduce);
+  reducer_.finish_window();
+  agree();
 
-  optimizer_.scan();
-  optimizer_.decide();
-  optimizer_.update();
+  beat(Phase::update);
+  update();
 }
 
 StepReport Trainer::finish_step() {
   const StepState before = state_;
   state_ = StepControl::copied(state_buffer(before.iteration));
+  vote_buffer(before.iteration).wait();
+  stop_agreed_ = *static_cast<const double*>(vote_buffer(before.iteration).data()) > 0;
   if (state_.apply == 0) {
     ++skipped_;
     begun_ = state_.iteration;
     optimizer_.control().clear_hold();
   }
   return report(before);
+}
+
+// The loss of the global batch, and whether to stop.
+void Trainer::agree() {
+  if (ranks_->world() == 1) return;
+  ranks_->all_reduce(optimizer_.control().loss().view({1}));
+  ranks_->all_reduce(vote_);
+}
+
+// With ZeRO every rank decides and updates its own part of the weights, and the parts go round.
+void Trainer::update() {
+  optimizer_.scan();
+  if (config_.zero == 1) add_up_scans(optimizer_.control(), *ranks_);
+  optimizer_.decide();
+  optimizer_.update();
+  if (config_.zero == 0 || ranks_->world() == 1) return;
+  gather_parts(arena_.weights(), reducer_, *ranks_);
+  arena_.refresh_mirror();
 }
 
 Variable Trainer::forward(const Pass& pass, const Batch& batch, double denominator) const {
@@ -181,19 +224,21 @@ double Trainer::evaluate(Split split) const {
   double sum = 0;
   double count = 0;
   for (const Rows rows : data_.evaluation_batches(split, config_.eval_iters)) {
+    beat(Phase::evaluation);
     const Batch batch = data_.evaluation_batch(split, rows, config_.eval_iters);
     sum += forward(pass, batch, 1).value().item();
     count += batch.counted;
   }
-  return sum / count;
+  return sum_over_ranks(sum, *ranks_) / sum_over_ranks(count, *ranks_);
 }
 
 // The share of validation samples whose every answer token is the likeliest one.
 double Trainer::exact_match_share() const {
   const Pass pass = Pass::inference();
-  int64_t right = 0;
-  int64_t all = 0;
+  double right = 0;
+  double all = 0;
   for (const Rows rows : data_.evaluation_batches(Split::validation, config_.eval_iters)) {
+    beat(Phase::evaluation);
     const Batch batch = data_.evaluation_batch(Split::validation, rows, config_.eval_iters);
     const Tensor ids = uploader_.upload(batch.ids, {batch.rows, config_.block_size});
     const std::vector<int32_t> predictions = ops::arg_max(model_(pass.input(ids)).value()).to_vector<int32_t>();
@@ -204,9 +249,9 @@ double Trainer::exact_match_share() const {
       };
       right += exact_match(part(predictions), part(batch.targets)) ? 1 : 0;
     }
-    all += batch.rows;
+    all += static_cast<double>(batch.rows);
   }
-  return all > 0 ? static_cast<double>(right) / static_cast<double>(all) : 0;
+  return sum_over_ranks(right, *ranks_) / std::max(1.0, sum_over_ranks(all, *ranks_));
 }
 
 int64_t Trainer::predict_memory() const {
@@ -237,14 +282,26 @@ int64_t Trainer::tokens_per_step() const {
   return config_.batch_size * config_.gradient_accumulation_steps * config_.block_size;
 }
 
+OptimizerBuffers Trainer::optimizer_buffers() const {
+  OptimizerBuffers buffers = optimizer_.state_buffers();
+  if (config_.zero == 0) return buffers;
+  for (auto& [kind, buffer] : buffers) buffer = gathered(buffer, reducer_, *ranks_);
+  return buffers;
+}
+
 void Trainer::save(const CheckpointStore& store) const {
   expect(begun_ == state_.iteration, "trainer: step {} is under way; finish it before saving", begun_);
-  store.save(arena_, optimizer_buffers(), state_,
-             {{"skipped", skipped_},
-              {"tokenizer", data_.tokenizer().to_json()},
-              {"data_fingerprint", data_.fingerprint()},
-              {"dtype", name_of(config_.dtype)},
-              {"loss_scale", config_.loss_scale}});
+  beat(Phase::save);
+  const OptimizerBuffers buffers = optimizer_buffers();
+  const auto write = [&] {
+    store.save(arena_, buffers, state_,
+               {{"skipped", skipped_},
+                {"tokenizer", data_.tokenizer().to_json()},
+                {"data_fingerprint", data_.fingerprint()},
+                {"dtype", name_of(config_.dtype)},
+                {"loss_scale", config_.loss_scale}});
+  };
+  on_rank_0(write, *ranks_);
 }
 
 std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) {
@@ -261,7 +318,11 @@ std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) 
                       std::string(name_of(config_.dtype)));
   }
   load_model(checkpoint, arena_);
-  load_optimizer(checkpoint, arena_, optimizer_buffers());
+  const OptimizerBuffers buffers = optimizer_buffers();
+  load_optimizer(checkpoint, arena_, buffers);
+  for (const auto& [kind, mine] : optimizer_.state_buffers()) {
+    if (config_.zero == 1) keep_own(buffers.at(kind), mine, reducer_);
+  }
   state_ = saved.step;
   begun_ = state_.iteration;
   if (saved.at("dtype") != name_of(config_.dtype) || saved.at("loss_scale") != config_.loss_scale) {

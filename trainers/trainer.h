@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "framework/data/dataset.h"
+#include "framework/distributed/gradient_reducer.h"
 #include "framework/io/checkpoint.h"
 #include "framework/optim/optimizer.h"
 #include "trainers/config/config.h"
@@ -17,12 +18,14 @@ namespace tessera {
 
 class Trainer {
  public:
-  /// Opens the data, builds the model and draws its first weights.
-  explicit Trainer(const Config& config);
+  /// Opens the data, builds the model and draws its first weights. With several ranks each makes a Trainer of the same
+  /// config, and all of them call what is marked collective in the same order.
+  explicit Trainer(const Config& config, std::shared_ptr<Communicator> ranks = single_communicator());
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
   /// One iteration: the global batch in micro-batches, then one update, or none if a gradient is not finite.
+  /// Collective.
   StepReport step();
   /// The same in two halves, so that the device never waits for the host: up to two steps may have begun before the
   /// first is finished. `finish_step` waits for the oldest one. If that was skipped, what was begun after it is void
@@ -38,7 +41,10 @@ class Trainer {
   /// The host's part of an iteration: its data.
   std::vector<MicroStep> micro_steps(int64_t iteration) const;
 
-  /// Fills in the losses (and for a task the accuracy) over the evaluation rows.
+  /// Asks all ranks to stop: `stop_agreed` is true on every rank after the next step.
+  void ask_to_stop() { stop_asked_ = true; }
+  bool stop_agreed() const { return stop_agreed_; }
+  /// Fills in the losses (and for a task the accuracy) over the evaluation rows. Collective: each rank takes a share.
   void evaluate(StepReport& report) const;
 
   /// Forward and backward over the first `rows` rows, at most a micro-batch, changing nothing; seconds of the second of
@@ -47,6 +53,7 @@ class Trainer {
   /// The memory that training will take, from rehearsals with one row and with two: each further row takes as much.
   int64_t predict_memory() const;
 
+  /// Rank 0 writes. Collective.
   void save(const CheckpointStore& store) const;
   /// Continues from a checkpoint, bit for bit where precision and threads are the same. Returns notices.
   std::vector<std::string> load(const std::filesystem::path& checkpoint);
@@ -58,30 +65,44 @@ class Trainer {
   const DataSet& data() const { return data_; }
   const LanguageModel& model() const { return model_; }
   const ParameterArena& arena() const { return arena_; }
-  OptimizerBuffers optimizer_buffers() const { return optimizer_.state_buffers(); }
+  /// The optimizer's state, each buffer laid out like the arena. Collective.
+  OptimizerBuffers optimizer_buffers() const;
+  Communicator& ranks() const { return *ranks_; }
+  const GradientReducer& reducer() const { return reducer_; }
   /// Tokens that one iteration trains on.
   int64_t tokens_per_step() const;
   Device device() const { return device_; }
 
  private:
-  void enqueue(std::span<const MicroInput> inputs, int64_t iteration, double tokens, DropoutKeys* keys) const;
+  void enqueue(std::span<const MicroInput> inputs, int64_t iteration, double tokens, DropoutKeys* keys);
   Variable forward(const Pass& pass, const Batch& batch, double denominator) const;
   double evaluate(Split split) const;
   double exact_match_share() const;
   PinnedBuffer& state_buffer(int64_t iteration) { return state_buffers_[static_cast<size_t>(iteration % 2)]; }
+  PinnedBuffer& vote_buffer(int64_t iteration) { return vote_buffers_[static_cast<size_t>(iteration % 2)]; }
   StepReport report(const StepState& before) const;
 
+  void beat(Phase phase) const { ranks_->heartbeat().beat(state_.iteration, phase); }
+  void agree();
+  void update();
+
   Config config_;
+  std::shared_ptr<Communicator> ranks_;
   Device device_;
   DataSet data_;
   LanguageModel model_;
   ParameterArena arena_;
+  GradientReducer reducer_;
   Optimizer optimizer_;
   mutable Uploader uploader_;  // of batches, for evaluation too
   StepGraph graph_;
   std::array<PinnedBuffer, 2> state_buffers_;  // the states after the steps under way
-  StepState state_;                            // after the last finished step
+  Tensor vote_;                                // f64 [1]: ranks that want to stop after this step
+  std::array<PinnedBuffer, 2> vote_buffers_;
+  StepState state_;  // after the last finished step
   int64_t begun_ = 0;
+  bool stop_asked_ = false;
+  bool stop_agreed_ = false;
   int64_t skipped_ = 0;  // steps of the whole run
 };
 

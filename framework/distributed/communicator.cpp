@@ -1,8 +1,7 @@
 #include "framework/distributed/communicator.h"
 
-#include <cstdlib>
-
 #include "framework/distributed/communicator_mpi.h"
+#include "framework/distributed/rendezvous.h"
 
 namespace tessera {
 namespace {
@@ -26,24 +25,19 @@ class SingleCommunicator final : public Communicator {
   void barrier() override {}
 };
 
-/// The number of ranks that an MPI launcher says it started: Open MPI's mpirun, or one that speaks PMI.
-int launched_ranks() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}) {
-    if (const char* value = std::getenv(name)) return std::atoi(value);
-  }
-  return 1;
-}
-
 }  // namespace
 
 std::unique_ptr<Communicator> single_communicator() { return std::make_unique<SingleCommunicator>(); }
 
 std::unique_ptr<Communicator> open_communicator(Device) {
-  const int ranks = launched_ranks();
-  if (ranks <= 1) return single_communicator();
+  const Rendezvous place = find_rendezvous();
+  if (place.world <= 1) return single_communicator();
+  expect(
+      place.launcher != Rendezvous::Launcher::torchrun,
+      "communicator: torchrun does not start MPI, which connects ranks that compute on CPUs; start them with mpirun");
   expect(kHasMpi,
          "communicator: {} ranks were started, but this build has no MPI; install libopenmpi-dev and build again",
-         ranks);
+         place.world);
   if constexpr (kHasMpi) return open_mpi_communicator();
   return nullptr;
 }

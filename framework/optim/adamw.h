@@ -19,21 +19,24 @@ class AdamW {
     uint64_t seed = 0;           ///< keys the stochastic rounding of an arena without master weights
   };
 
-  /// The arena must outlive the optimizer.
-  AdamW(const ParameterArena& arena, const Options& options);
+  /// The arena must outlive the optimizer, which updates the elements `owned` of it (empty: all).
+  AdamW(const ParameterArena& arena, const Options& options, std::vector<ArenaRange> owned = {});
 
   /// Updates the weights and their mirror as `state` says; with apply = 0 it changes nothing.
   void step(const StepState* state) const;
 
   const Options& options() const { return options_; }
-  /// What a checkpoint holds: buffers laid out like the arena's weights.
+  /// The elements that are updated.
+  const std::vector<ArenaRange>& owned() const { return owned_; }
+  /// What a checkpoint holds: buffers of the owned elements, in the arena's order.
   std::map<std::string, Tensor> state_buffers() const { return {{"exp_avg", moment1_}, {"exp_avg_sq", moment2_}}; }
 
  private:
-  void update(int64_t begin, int64_t end, double weight_decay, const StepState* state) const;
+  void update(const ArenaRange& part, int64_t offset, double weight_decay, const StepState* state) const;
 
   const ParameterArena* arena_;
   Options options_;
+  std::vector<ArenaRange> owned_;
   Tensor moment1_;
   Tensor moment2_;
 };

@@ -15,17 +15,18 @@ namespace tessera {
 
 class Optimizer {
  public:
-  /// The arena must outlive the optimizer. The betas of the bias correction are the rule's.
+  /// The arena must outlive the optimizer, which scans and updates the elements `owned` of it (empty: all). The betas
+  /// of the bias correction are the rule's.
   Optimizer(const ParameterArena& arena, const AdamW::Options& rule, StepPolicy policy = {},
-            const StepState& initial = {});
+            const StepState& initial = {}, std::vector<ArenaRange> owned = {});
   Optimizer(const ParameterArena& arena, const Sgd::Options& rule, StepPolicy policy = {},
-            const StepState& initial = {});
+            const StepState& initial = {}, std::vector<ArenaRange> owned = {});
 
   /// Ends the window, then scan, decide and update. Returns the state after the step; waits for the device.
   StepState step() const;
 
-  /// Reads all gradients once: their norm, and whether they are finite.
-  void scan() const { control_.scan(arena_->gradients()); }
+  /// Reads the owned gradients once: their norm, and whether they are finite.
+  void scan() const;
   /// Takes the decision of the step from the scan.
   void decide() const { control_.advance(); }
   /// Changes weights and moments as decided; a skipped step changes nothing.
@@ -33,7 +34,9 @@ class Optimizer {
 
   const ParameterArena& arena() const { return *arena_; }
   const StepControl& control() const { return control_; }
-  /// What a checkpoint holds besides the weights.
+  /// The elements that are scanned and updated.
+  const std::vector<ArenaRange>& owned() const;
+  /// What a checkpoint holds besides the weights: buffers of the owned elements, in the arena's order.
   std::map<std::string, Tensor> state_buffers() const;
 
  private:

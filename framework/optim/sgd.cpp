@@ -4,11 +4,12 @@
 
 namespace tessera {
 
-Sgd::Sgd(const ParameterArena& arena, const Options& options) : arena_(&arena), options_(options) {
+Sgd::Sgd(const ParameterArena& arena, const Options& options, std::vector<ArenaRange> owned)
+    : arena_(&arena), options_(options), owned_(arena.or_all(std::move(owned))) {
   expect(arena.weights().dtype() == arena.gradients().dtype(),
          "Sgd: the arena keeps no master weights; keep them, or use AdamW, which rounds stochastically");
   if (options.momentum > 0) {
-    velocity_ = Tensor::zeros({arena.size()}, arena.weights().dtype(), arena.weights().device());
+    velocity_ = Tensor::zeros({total_size(owned_)}, arena.weights().dtype(), arena.weights().device());
   }
 }
 
@@ -18,17 +19,21 @@ std::map<std::string, Tensor> Sgd::state_buffers() const {
 }
 
 void Sgd::step(const StepState* state) const {
-  update(0, arena_->matrices_end(), options_.weight_decay, state);
-  update(arena_->matrices_end(), arena_->size(), 0, state);
+  visit_parts(owned_, arena_->matrices(),
+              [&](const ArenaRange& part, int64_t offset) { update(part, offset, options_.weight_decay, state); });
+  visit_parts(owned_, arena_->vectors(),
+              [&](const ArenaRange& part, int64_t offset) { update(part, offset, 0, state); });
 }
 
-void Sgd::update(int64_t begin, int64_t end, double weight_decay, const StepState* state) const {
-  if (begin == end) return;
-  const auto part = [&](const Tensor& buffer) { return buffer.defined() ? buffer.slice(0, begin, end) : Tensor(); };
-  launch(SgdStep{.weight = part(arena_->weights()).out<1>(),
-                 .velocity = part(velocity_).out<1>(),
-                 .gradient = part(arena_->gradients()).in<1>(),
-                 .mirror = part(arena_->mirror()).out<1>(),
+void Sgd::update(const ArenaRange& part, int64_t offset, double weight_decay, const StepState* state) const {
+  const ArenaRange own{offset, offset + part.size()};
+  const auto present = [](const ArenaRange& range, const Tensor& buffer) {
+    return buffer.defined() ? range.of(buffer).out<1>() : Out<1>{};
+  };
+  launch(SgdStep{.weight = part.of(arena_->weights()).out<1>(),
+                 .velocity = present(own, velocity_),
+                 .gradient = part.of(arena_->gradients()).in<1>(),
+                 .mirror = present(part, arena_->mirror()),
                  .state = state,
                  .weight_decay = static_cast<float>(weight_decay),
                  .momentum = static_cast<float>(options_.momentum)},

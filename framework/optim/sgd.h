@@ -16,21 +16,24 @@ class Sgd {
     double weight_decay = 0;  ///< added to the gradient, on matrices only
   };
 
-  /// The arena must outlive the optimizer.
-  Sgd(const ParameterArena& arena, const Options& options);
+  /// The arena must outlive the optimizer, which updates the elements `owned` of it (empty: all).
+  Sgd(const ParameterArena& arena, const Options& options, std::vector<ArenaRange> owned = {});
 
   /// Updates the weights and their mirror as `state` says; with apply = 0 it changes nothing.
   void step(const StepState* state) const;
 
   const Options& options() const { return options_; }
-  /// What a checkpoint holds: buffers laid out like the arena's weights.
+  /// The elements that are updated.
+  const std::vector<ArenaRange>& owned() const { return owned_; }
+  /// What a checkpoint holds: buffers of the owned elements, in the arena's order.
   std::map<std::string, Tensor> state_buffers() const;
 
  private:
-  void update(int64_t begin, int64_t end, double weight_decay, const StepState* state) const;
+  void update(const ArenaRange& part, int64_t offset, double weight_decay, const StepState* state) const;
 
   const ParameterArena* arena_;
   Options options_;
+  std::vector<ArenaRange> owned_;
   Tensor velocity_;  // undefined without momentum
 };
 

@@ -45,6 +45,10 @@ Tensor StepControl::loss() const { return member<double>(state_, offsetof(StepSt
 
 Tensor StepControl::scale() const { return member<float>(state_, offsetof(StepState, scale)); }
 
+Tensor StepControl::squared_norm() const { return member<double>(result_, offsetof(ScanResult, squared_norm)); }
+
+Tensor StepControl::finite() const { return member<int32_t>(result_, offsetof(ScanResult, finite)); }
+
 void StepControl::clear_hold() const { member<int32_t>(state_, offsetof(StepState, held)).fill(0); }
 
 StepState StepControl::copied(const PinnedBuffer& buffer) {

@@ -28,6 +28,9 @@ class StepControl {
   Tensor loss() const;
   /// f32 []: what the loss is multiplied by before backward.
   Tensor scale() const;
+  /// f64 [] and i32 []: what the last scan found.
+  Tensor squared_norm() const;
+  Tensor finite() const;
   /// Takes the hold off that a skipped step left (`StepPolicy::hold_after_skip`).
   void clear_hold() const;
 

@@ -7,6 +7,8 @@ namespace {
 
 constexpr int64_t kAlignmentBytes = 256;
 
+int64_t rounded_up(int64_t size, int64_t unit) { return (size + unit - 1) / unit * unit; }
+
 Tensor part(const Tensor& buffer, const ParameterArena::Entry& entry) {
   return buffer.slice(0, entry.begin, entry.end).view(entry.parameter->shape);
 }
@@ -33,9 +35,10 @@ ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Optio
     }
     const int64_t begin = end;
     entries_.push_back({parameter, begin, begin + parameter->shape.numel()});
-    end = (entries_.back().end + alignment - 1) / alignment * alignment;
+    end = rounded_up(entries_.back().end, alignment);
     if (parameter->shape.rank() >= 2) matrices_end_ = end;
   }
+  end = rounded_up(end, options.parts * kPartAlignment);
   weights_ = Tensor::zeros({end}, weight_dtype, options.device, "the weights");
   gradients_ = Tensor::zeros({end}, options.dtype, options.device, "the gradients");
   if (mirrored) mirror_ = Tensor::zeros({end}, *options.mirror, options.device, "the 16-bit weights");
@@ -52,6 +55,11 @@ ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Optio
     draw_initial_values(*parameter, options.seed);
   }
   refresh_mirror();
+}
+
+std::vector<ArenaRange> ParameterArena::or_all(std::vector<ArenaRange> ranges) const {
+  if (ranges.empty()) ranges.push_back({0, size()});
+  return ranges;
 }
 
 void ParameterArena::begin_window() const {

@@ -7,12 +7,16 @@
 #include <optional>
 #include <vector>
 
+#include "framework/parameters/arena_range.h"
 #include "framework/parameters/visit.h"
 
 namespace tessera {
 
 class ParameterArena {
  public:
+  /// Parts start at multiples of so many elements: 256 bytes where they have 16 bit.
+  static constexpr int64_t kPartAlignment = 128;
+
   struct Options {
     uint64_t seed = 0;         ///< keys the first values
     DType dtype = DType::f32;  ///< of weights and gradients; f64 for a double-precision model
@@ -20,6 +24,7 @@ class ParameterArena {
     std::optional<DType> mirror = {};  ///< keep a 16-bit copy of the weights for the layers to use
     /// false: the mirror, which must be bf16, is all there is; AdamW rounds it stochastically. Gradients keep `dtype`.
     bool master_weights = true;
+    int64_t parts = 1;  ///< the size splits into so many equal parts (of ranks), each a multiple of kPartAlignment
   };
 
   /// One parameter's place: elements [begin, end) of the buffers.
@@ -43,6 +48,10 @@ class ParameterArena {
   /// Elements [0, matrices_end) are matrices, which weight decay applies to; the rest are vectors.
   int64_t matrices_end() const { return matrices_end_; }
   int64_t size() const { return weights_.numel(); }
+  ArenaRange matrices() const { return {0, matrices_end_}; }
+  ArenaRange vectors() const { return {matrices_end_, size()}; }
+  /// `ranges`, or everything where there are none.
+  std::vector<ArenaRange> or_all(std::vector<ArenaRange> ranges) const;
   /// The trainable parameters in buffer order.
   const std::vector<Entry>& entries() const { return entries_; }
   /// The frozen ones.

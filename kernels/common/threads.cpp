@@ -10,6 +10,7 @@
 
 #include <omp.h>
 #include <sched.h>
+#include <unistd.h>
 
 namespace tessera {
 namespace {
@@ -42,13 +43,16 @@ void run_on(const std::vector<int>& cpus) {
 
 }  // namespace
 
-int set_threads(int n) {
+int set_threads(int n, int processes) {
   static const std::vector<int> cpus = process_cpus();
   static const int from_environment = std::getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : 0;
   const int available = std::max(1, static_cast<int>(cpus.size()));
   if (n <= 0) {
     n = available;
     for (const int limit : {cgroup_quota(), from_environment}) n = limit > 0 ? std::min(n, limit) : n;
+    // A launcher that gave each process CPUs of its own has divided them already.
+    const int all = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+    if (processes > 1) n = std::clamp(all / processes, 1, n);
   }
   omp_set_dynamic(0);
   omp_set_num_threads(n);

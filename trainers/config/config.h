@@ -85,6 +85,12 @@ struct Config {
   bool recompute = false;
   int64_t seed = 1337;
 
+  // Several ranks
+  int64_t zero = 0;
+  double bucket_mb = 25;
+  double first_bucket_mb = 1;
+  DType reduce_dtype = DType::f32;
+
   // Run folder and reports
   std::string out_dir = "out";
   InitFrom init_from = InitFrom::scratch;

@@ -222,6 +222,24 @@ OptionSection machine_options() {
       }};
 }
 
+OptionSection rank_options() {
+  using C = Config;
+  return {
+      "Several ranks",
+      {
+          integer("zero", &C::zero, {0, 1}, "1: each rank keeps the optimizer's state of its part of the weights only")
+              .also({"zero_stage", "zero_optimization"}),
+          real("bucket_mb", &C::bucket_mb, {.open_low = true},
+               "MiB of gradients that are reduced at once, while backward computes the next ones")
+              .also({"bucket_cap_mb"}),
+          real("first_bucket_mb", &C::first_bucket_mb, {.open_low = true},
+               "the same of the first bucket, which starts communication"),
+          choice<DType>("reduce_dtype", &C::reduce_dtype, {{"float32", DType::f32}, {"bfloat16", DType::bf16}},
+                        "what gradients travel in between ranks; float64 stays float64")
+              .also({"grad_reduce_dtype", "fp32_allreduce"}),
+      }};
+}
+
 OptionSection run_options() {
   using C = Config;
   return {
@@ -266,7 +284,8 @@ OptionSection sampling_options() {
 
 const std::vector<OptionSection>& option_sections() {
   static const std::vector<OptionSection> sections = {model_options(),   data_options(), optimization_options(),
-                                                      machine_options(), run_options(),  sampling_options()};
+                                                      machine_options(), rank_options(), run_options(),
+                                                      sampling_options()};
   return sections;
 }
 

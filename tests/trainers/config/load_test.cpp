@@ -173,7 +173,7 @@ const BadWords kBadWords[] = {
     {{"--learning=4"}, "did you mean learning_rate?"},
     {{"--max_steps", "4"}, "did you mean max_iters?"},
     {{"--n_lay=4"}, "unknown key n_lay"},
-    {{"--zebra=4"}, "unknown key zebra; `tessera config` lists every key"},
+    {{"--quagga=4"}, "unknown key quagga; `tessera config` lists every key"},
     {{"n_layer=4"}, "expected --key=value, got n_layer=4; did you mean --n_layer=4?"},
     {{"-n=4"}, "settings are written --key=value, got -n=4"},
     {{"/no/such.cfg"}, "cannot read the config file /no/such.cfg: No such file or directory"},

@@ -1,0 +1,243 @@
+// Training over several ranks against training on one: every rank also runs the whole batch by itself, as the
+// reference.
+#include "trainers/trainer.h"
+
+#include <cmath>
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/ranks/ranks.h"
+#include "tests/temporary_folder.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+// The ranks' communicator, as what a Trainer takes; it is not the Trainer's to destroy.
+std::shared_ptr<Communicator> shared_ranks() { return {std::shared_ptr<void>(), &ranks()}; }
+
+// A folder that all ranks see; rank 0 makes and removes it.
+class RanksTest : public testing::Test {
+ protected:
+  RanksTest() : folder_(fs::temp_directory_path() / "tessera-ranks-test") {
+    if (ranks().rank() == 0) {
+      fs::remove_all(folder_);
+      fs::create_directories(folder_);
+      std::ofstream text(folder_ / "text.txt");
+      for (int i = 0; i < 400; ++i) text << "the quick brown fox jumps over the lazy dog " << i % 7 << ". ";
+    }
+    ranks().barrier();
+  }
+  ~RanksTest() override {
+    ranks().barrier();
+    if (ranks().rank() == 0) fs::remove_all(folder_);
+  }
+
+  Config config() const {
+    Config config;
+    config.data = (folder_ / "text.txt").string();
+    config.n_layer = 2;
+    config.n_head = 2;
+    config.n_embd = 32;
+    config.block_size = 32;
+    config.batch_size = 12;
+    config.max_iters = 40;
+    config.warmup_iters = 0;
+    config.learning_rate = 1e-3;
+    config.eval_iters = 3;
+    config.dropout = 0.1;
+    config.device = "cpu";
+    config.first_bucket_mb = 0.01;
+    config.bucket_mb = 0.03;
+    return config;
+  }
+
+  fs::path folder_;
+};
+
+struct Bounds {
+  double loss;       // relative, at every iteration
+  double parameter;  // relative norm of the difference, per tensor
+};
+
+double relative_difference(const Tensor& a, const Tensor& b) {
+  const std::vector<float> x = a.to_vector<float>();
+  const std::vector<float> y = b.to_vector<float>();
+  double difference = 0;
+  double norm = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    difference += std::pow(double{x[i]} - double{y[i]}, 2);
+    norm += std::pow(double{y[i]}, 2);
+  }
+  return std::sqrt(difference / std::max(norm, 1e-30));
+}
+
+void expect_same_parameters(const Trainer& trainer, const Trainer& reference, double bound) {
+  for (size_t i = 0; i < reference.arena().entries().size(); ++i) {
+    const ParameterState& expected = *reference.arena().entries()[i].parameter;
+    EXPECT_LE(relative_difference(trainer.arena().entries()[i].parameter->value, expected.value), bound)
+        << expected.name;
+  }
+}
+
+// The same iterations on all ranks and on one.
+void expect_same_training(const Config& config, int iterations, const Bounds& bounds) {
+  Trainer reference(config);
+  Trainer trainer(config, shared_ranks());
+  for (int i = 0; i < iterations; ++i) {
+    const double expected = reference.step().train_loss;
+    const StepReport got = trainer.step();
+    ASSERT_NEAR(got.train_loss, expected, bounds.loss * expected) << "iteration " << i;
+  }
+  EXPECT_EQ(trainer.state().applied, reference.state().applied);
+  expect_same_parameters(trainer, reference, bounds.parameter);
+}
+
+constexpr Bounds kFloat32{.loss = 1e-6, .parameter = 1e-5};
+
+TEST_F(RanksTest, TrainAsOneRank) { expect_same_training(config(), 30, kFloat32); }
+
+TEST_F(RanksTest, WithAccumulation) {
+  Config settings = config();
+  settings.batch_size = 3;
+  settings.gradient_accumulation_steps = 4;
+  expect_same_training(settings, 30, kFloat32);
+}
+
+// 7 × 3 sequences over 2 or 4 ranks: shares of 11 and 10, or 6, 5, 5, 5, in passes of different sizes.
+TEST_F(RanksTest, WithUnevenBatches) {
+  Config settings = config();
+  settings.batch_size = 3;
+  settings.gradient_accumulation_steps = 7;
+  expect_same_training(settings, 20, kFloat32);
+}
+
+TEST_F(RanksTest, WithShardedOptimizerState) {
+  Config settings = config();
+  settings.zero = 1;
+  expect_same_training(settings, 30, kFloat32);
+  settings.optimizer = Config::Optimizer::sgd;
+  settings.learning_rate = 0.1;
+  expect_same_training(settings, 30, kFloat32);
+  settings.batch_size = 3;
+  settings.gradient_accumulation_steps = 5;
+  settings.optimizer = Config::Optimizer::adamw;
+  settings.learning_rate = 1e-3;
+  expect_same_training(settings, 30, kFloat32);
+}
+
+TEST_F(RanksTest, In16Bit) {
+  Config settings = config();
+  for (const int64_t zero : {0, 1}) {
+    settings.zero = zero;
+    settings.dtype = DType::f16;
+    expect_same_training(settings, 30, {.loss = 5e-4, .parameter = 1e-2});
+    settings.dtype = DType::bf16;
+    expect_same_training(settings, 30, {.loss = 2e-3, .parameter = 3e-2});
+  }
+}
+
+TEST_F(RanksTest, WithGradientsReducedInBfloat16) {
+  Config settings = config();
+  settings.reduce_dtype = DType::bf16;
+  for (const int64_t zero : {0, 1}) {
+    settings.zero = zero;
+    expect_same_training(settings, 20, {.loss = 2e-3, .parameter = 3e-2});
+  }
+}
+
+TEST_F(RanksTest, RerunsAreTheSameBits) {
+  for (const int64_t zero : {0, 1}) {
+    Config settings = config();
+    settings.zero = zero;
+    std::vector<std::vector<float>> weights;
+    std::vector<std::vector<double>> losses(2);
+    for (size_t run = 0; run < 2; ++run) {
+      Trainer trainer(settings, shared_ranks());
+      for (int i = 0; i < 10; ++i) losses[run].push_back(trainer.step().train_loss);
+      weights.push_back(trainer.arena().weights().to_vector<float>());
+    }
+    EXPECT_EQ(losses[0], losses[1]);
+    EXPECT_EQ(weights[0], weights[1]);
+  }
+}
+
+TEST_F(RanksTest, AllRanksHaveTheSameWeights) {
+  Config settings = config();
+  settings.zero = 1;
+  Trainer trainer(settings, shared_ranks());
+  for (int i = 0; i < 5; ++i) trainer.step();
+  const Tensor of_rank_0 = trainer.arena().weights().contiguous_copy();
+  ranks().broadcast(of_rank_0);
+  EXPECT_EQ(trainer.arena().weights().to_vector<float>(), of_rank_0.to_vector<float>());
+}
+
+TEST_F(RanksTest, EvaluateTogether) {
+  for (const std::string& data : {(folder_ / "text.txt").string(), std::string("task:copy:4")}) {
+    Config settings = config();
+    settings.data = data;
+    settings.eval_iters = 5;
+    StepReport expected;
+    StepReport got;
+    Trainer(settings).evaluate(expected);
+    Trainer(settings, shared_ranks()).evaluate(got);
+    EXPECT_NEAR(*got.val_loss, *expected.val_loss, 1e-6 * *expected.val_loss);
+    EXPECT_NEAR(*got.eval_train_loss, *expected.eval_train_loss, 1e-6 * *expected.eval_train_loss);
+    EXPECT_EQ(got.val_accuracy, expected.val_accuracy);
+  }
+}
+
+// A checkpoint knows no number of ranks: saved by all and resumed by one, and the other way.
+TEST_F(RanksTest, CheckpointsGoOnAtAnyNumberOfRanks) {
+  Config settings = config();
+  settings.zero = 1;
+  const CheckpointStore store(folder_ / "together", 0);
+  Trainer together(settings, shared_ranks());
+  for (int i = 0; i < 5; ++i) together.step();
+  together.save(store);
+
+  Trainer again(settings, shared_ranks());
+  again.load(*store.latest());
+  settings.zero = 0;
+  Trainer alone(settings);
+  alone.load(*store.latest());
+  for (int i = 0; i < 5; ++i) {
+    const double expected = together.step().train_loss;
+    EXPECT_EQ(again.step().train_loss, expected);
+    EXPECT_NEAR(alone.step().train_loss, expected, 1e-6 * expected);
+  }
+  EXPECT_EQ(again.arena().weights().to_vector<float>(), together.arena().weights().to_vector<float>());
+  expect_same_parameters(alone, together, 1e-5);
+
+  const CheckpointStore store_of_one(folder_ / ("alone" + std::to_string(ranks().rank())), 0);
+  alone.save(store_of_one);
+  settings.zero = 1;
+  Trainer joined(settings, shared_ranks());
+  joined.load(*store_of_one.latest());
+  const double expected = alone.step().train_loss;
+  EXPECT_NEAR(joined.step().train_loss, expected, 1e-6 * expected);
+}
+
+TEST_F(RanksTest, StopTogetherWhenOneIsAsked) {
+  Trainer trainer(config(), shared_ranks());
+  trainer.step();
+  EXPECT_FALSE(trainer.stop_agreed());
+  if (ranks().rank() == ranks().world() - 1) trainer.ask_to_stop();
+  trainer.step();
+  EXPECT_TRUE(trainer.stop_agreed());
+}
+
+TEST_F(RanksTest, RefuseABatchThatGivesARankNothing) {
+  if (ranks().world() == 1) GTEST_SKIP() << "one rank always has something to do";
+  Config settings = config();
+  settings.batch_size = 1;
+  Trainer trainer(settings, shared_ranks());
+  EXPECT_THAT(message_of([&] { trainer.step(); }), HasSubstr("cannot be split over"));
+}
+
+}  // namespace
+}  // namespace tessera
