@@ -54,6 +54,12 @@ fuzzing() {
 
 full_disk() { note "$(scripts/full_disk | tail -n 1)"; }
 
+rank_trials() {
+  local said
+  said=$(scripts/rank_trials 50) || { echo "$said" && return 1; }
+  note "$(tail -n 1 <<<"$said")"
+}
+
 kill_trials() { note "$(scripts/kill_trials 20 | tail -n 1)"; }
 
 # Resident memory must not grow over 2,000 steps: the last quarter of its samples against the second.

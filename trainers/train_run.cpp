@@ -10,6 +10,7 @@
 
 #include "framework/distributed/agreement.h"
 #include "framework/distributed/rendezvous.h"
+#include "framework/distributed/start_check.h"
 #include "framework/io/atomic_file.h"
 #include "framework/machine.h"
 #include "trainers/autopsy_bundle.h"
@@ -80,6 +81,7 @@ TrainRun::TrainRun(const LoadedConfig& loaded, std::shared_ptr<Communicator> ran
       peak_flops_(1e9 * measured_fma_peak_gflops(threads_) * trainer_.ranks().world()) {
   on_rank_0([&] { prepare_folder(config()); }, trainer_.ranks());
   start_or_resume();
+  compare_ranks();
   print_header();
   on_rank_0([&] { open_reports(); }, trainer_.ranks());
 }
@@ -107,6 +109,15 @@ void TrainRun::start_or_resume() {
   drop_metrics_after(metrics, trainer_.iteration());
   history_ = read_metrics(metrics);
   if (!history_.empty()) watch_.add(history_.back().seconds);
+}
+
+// What every rank made for itself must have come out the same.
+void TrainRun::compare_ranks() {
+  if (trainer_.ranks().world() == 1) return;
+  Facts facts = {{"the data", trainer_.data().fingerprint()}};
+  for (const ParameterArena::Entry& entry : trainer_.arena().entries())
+    facts.emplace_back("the weights of " + entry.parameter->name, fingerprint(entry.parameter->value));
+  expect_agreement(trainer_.ranks(), facts, "give all ranks the same data and run folder", trainer_.device());
 }
 
 void TrainRun::print_header() {

@@ -25,6 +25,7 @@ class TrainRun {
 
  private:
   void start_or_resume();
+  void compare_ranks();
   void open_reports();
   void print_header();
   void begin_steps();

@@ -69,9 +69,6 @@ struct Config {
   DType dtype = DType::f32;
   ResidualDtype residual_dtype = ResidualDtype::float32;
   bool master_weights = true;
-  int64_t ranks = 1;
-  int64_t max_restarts = 0;
-  double watchdog_seconds = 300;
   std::string loss_scale = "dynamic";
   double init_scale = 65536;
   double growth_factor = 2;
@@ -86,6 +83,9 @@ struct Config {
   int64_t seed = 1337;
 
   // Several ranks
+  int64_t ranks = 1;
+  int64_t max_restarts = 0;
+  double watchdog_seconds = 300;
   int64_t zero = 0;
   double bucket_mb = 25;
   double first_bucket_mb = 1;

@@ -178,15 +178,6 @@ OptionSection machine_options() {
               "what the stream between blocks is kept in; compute: as dtype (float16 always keeps float32)"),
           flag("master_weights", &C::master_weights,
                "keep float32 weights beside the 16-bit ones; False: bfloat16 alone, rounded stochastically"),
-          integer("ranks", &C::ranks, {1, 4096},
-                  "processes to start on this machine, through mpirun; under mpirun, torchrun or srun they are started "
-                  "already")
-              .also({"nproc_per_node", "num_processes", "world_size", "gpus"}),
-          integer("max_restarts", &C::max_restarts, {0, kMillion},
-                  "times that ranks started here go on from the last checkpoint after one of them failed"),
-          real("watchdog_seconds", &C::watchdog_seconds, {},
-               "ranks of which none moves for so long are ended with exit code 75; 0: never")
-              .also({"timeout", "ddp_timeout"}),
           text("loss_scale", &C::loss_scale, "dynamic, off or a number above 0", is_loss_scale,
                "factor on the loss that keeps float16 gradients from vanishing; dynamic: found while training, in "
                "float16 only")
@@ -227,6 +218,15 @@ OptionSection rank_options() {
   return {
       "Several ranks",
       {
+          integer("ranks", &C::ranks, {1, 4096},
+                  "processes to start on this machine, through mpirun; under mpirun, torchrun or srun they are started "
+                  "already")
+              .also({"nproc_per_node", "num_processes", "world_size", "gpus"}),
+          integer("max_restarts", &C::max_restarts, {0, kMillion},
+                  "times that ranks started here go on from the last checkpoint after one of them failed"),
+          real("watchdog_seconds", &C::watchdog_seconds, {},
+               "ranks of which none moves for so long are ended with exit code 75; 0: never")
+              .also({"timeout", "ddp_timeout"}),
           integer("zero", &C::zero, {0, 1}, "1: each rank keeps the optimizer's state of its part of the weights only")
               .also({"zero_stage", "zero_optimization"}),
           real("bucket_mb", &C::bucket_mb, {.open_low = true},

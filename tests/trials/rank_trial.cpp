@@ -1,0 +1,72 @@
+// `tessera train` with a fault in it, for scripts/rank_trials: TESSERA_FAULT = "RANK PHASE STEP ACTION" makes that rank
+// kill itself, stop or exit when it is in that phase of that step. The program starts its ranks as the real one does.
+#include <csignal>
+#include <cstdlib>
+#include <sstream>
+#include <thread>
+
+#include <unistd.h>
+
+#include "framework/distributed/rank_table.h"
+#include "framework/distributed/rendezvous.h"
+#include "framework/error.h"
+#include "trainers/command_line.h"
+#include "trainers/run_on_ranks.h"
+#include "trainers/train_run.h"
+
+namespace tessera {
+namespace {
+
+struct Fault {
+  int rank = -1;
+  std::string phase;
+  int64_t step = 0;  // in the phase start: milliseconds from the beginning of the process
+  std::string action;
+
+  static Fault of_environment() {
+    Fault fault;
+    std::istringstream(environment_variable("TESSERA_FAULT").value_or("")) >> fault.rank >> fault.phase >> fault.step >>
+        fault.action;
+    return fault;
+  }
+
+  bool is_here() const { return rank == find_rendezvous().rank && environment_variable(kMeetingPort); }
+
+  void happen() const {
+    if (action == "kill") kill(getpid(), SIGKILL);
+    else if (action == "stop") kill(getpid(), SIGSTOP);
+    else if (action == "exit") _exit(3);
+    else fail("TESSERA_FAULT: unknown action {}", action);
+  }
+};
+
+void wait_for_phase(const Fault& fault, const Heartbeat& heartbeat) {
+  constexpr auto kLook = std::chrono::microseconds(20);
+  while (heartbeat.step() < fault.step || name_of(heartbeat.phase()) != fault.phase) std::this_thread::sleep_for(kLook);
+  fault.happen();
+}
+
+int train(std::span<const std::string> words) {
+  const Fault fault = Fault::of_environment();
+  if (fault.is_here() && fault.phase == "start") {
+    std::thread([=] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(fault.step));
+      fault.happen();
+    }).detach();
+  }
+  const LoadedConfig loaded = load_config(words.subspan(1));
+  return run_on_ranks("train", words.subspan(1), loaded, [&](std::shared_ptr<Communicator> ranks) {
+    if (fault.is_here() && fault.phase != "start") {
+      std::thread([=, heartbeat = ranks->shared_heartbeat()] { wait_for_phase(fault, *heartbeat); }).detach();
+    }
+    return TrainRun(loaded, std::move(ranks)).run();
+  });
+}
+
+}  // namespace
+}  // namespace tessera
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  return tessera::exit_code_of(tessera::train, words);
+}
