@@ -7,7 +7,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include "framework/distributed/agreement.h"
 #include "tests/ranks/ranks.h"
 #include "tests/temporary_folder.h"
 
@@ -23,9 +25,10 @@ std::shared_ptr<Communicator> shared_ranks() { return {std::shared_ptr<void>(), 
 // A folder that all ranks see; rank 0 makes and removes it.
 class RanksTest : public testing::Test {
  protected:
-  RanksTest() : folder_(fs::temp_directory_path() / "tessera-ranks-test") {
+  RanksTest() {
+    const std::string name = "tessera-ranks-test-" + std::to_string(getpid());
+    folder_ = broadcast_text((fs::temp_directory_path() / name).string(), 0, ranks());
     if (ranks().rank() == 0) {
-      fs::remove_all(folder_);
       fs::create_directories(folder_);
       std::ofstream text(folder_ / "text.txt");
       for (int i = 0; i < 400; ++i) text << "the quick brown fox jumps over the lazy dog " << i % 7 << ". ";
