@@ -15,7 +15,7 @@ namespace tessera {
 /// One forward and backward pass of a step, and what keys its randomness.
 struct MicroStep {
   Batch batch;
-  int64_t first_sample = 0;
+  int64_t first_sample = 0;  ///< of the global batch
 };
 
 /// A micro-step on the device.

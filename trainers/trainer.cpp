@@ -127,9 +127,14 @@ void Trainer::begin_step() {
   vote_buffer(iteration).receive(vote_);
 }
 
+// Samples are counted within the global batch: the iteration keys randomness too, and a step whose micro-batches have
+// the same numbers as the last one's can be a replay of it.
 std::vector<MicroStep> Trainer::micro_steps(int64_t iteration) const {
+  const int64_t first = iteration * config_.batch_size * config_.gradient_accumulation_steps;
   std::vector<MicroStep> steps;
-  for (const Rows rows : data_.micro_batches(iteration)) steps.push_back({data_.training_batch(rows), rows.begin});
+  for (const Rows rows : data_.micro_batches(iteration)) {
+    steps.push_back({data_.training_batch(rows), rows.begin - first});
+  }
   return steps;
 }
 

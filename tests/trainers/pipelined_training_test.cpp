@@ -127,7 +127,7 @@ TEST_F(PipelinedTraining, AStepMakesTheHostWaitForNothing) {
     trainer.begin_step();
     EXPECT_EQ(simt::host_waits(), before);
     trainer.finish_step();
-    EXPECT_EQ(simt::host_waits(), before + 1);  // for the copy of the first step's state
+    EXPECT_EQ(simt::host_waits(), before + 2);  // for the copies of the first step's state and of its vote to stop
     trainer.finish_step();
   }
 }

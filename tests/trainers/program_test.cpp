@@ -186,7 +186,9 @@ TEST_F(ProgramTest, BadInputGetsOneSentence) {
       {1, {"train", "toy.cfg", "--out_dir=text.txt/run"}, "out_dir text.txt/run: the folder cannot be made"},
       {1, {"train", "toy.cfg", "--device=cuda:99"}, "device: cuda:99 was asked for"},
       {1, {"train", "toy.cfg", "--init_from=resume"}, "it holds no complete checkpoint to resume from"},
-      {1, {"check", "toy.cfg", "--n_embd=1000000", "--n_head=10000", "--n_layer=1000"}, "parameters take"},
+      {1,
+       {"check", "toy.cfg", "--n_embd=1000000", "--n_head=10000", "--n_layer=1000", "--device=cpu"},
+       "parameters take"},
       {2, {"sample", "nowhere"}, "nowhere: No such file or directory; name a config file or a run folder"},
       {1, {"sample", "toy.cfg"}, "run: this folder holds no complete checkpoint; train first"},
       {1, {"replay", "nowhere"}, "nowhere/autopsy.json cannot be read"},
@@ -240,8 +242,9 @@ TEST_F(ProgramTest, AFullDiskWhileSavingLosesNothing) {
 }
 
 TEST_F(ProgramTest, NonFiniteStepsAreCountedAndStopWithACodeOfTheirOwn) {
-  EXPECT_THAT(bad(3, {"train", "toy.cfg", "--learning_rate=1e30", "--max_skipped_steps=3", "--max_iters=20"}),
-              AllOf(HasSubstr("3 steps in a row had non-finite gradients"), HasSubstr("try a lower learning_rate")));
+  EXPECT_THAT(
+      bad(3, {"train", "toy.cfg", "--learning_rate=1e30", "--max_skipped_steps=3", "--max_iters=20", "--device=cpu"}),
+      AllOf(HasSubstr("3 steps in a row had non-finite gradients"), HasSubstr("try a lower learning_rate")));
   const auto rows = metrics("run");
   EXPECT_TRUE(rows.back().at("train_loss").is_null());
   EXPECT_EQ(rows.back().at("applied"), rows.back().at("step").get<int>() - 3);
