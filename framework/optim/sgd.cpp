@@ -35,8 +35,8 @@ void Sgd::update(const ArenaRange& part, int64_t offset, double weight_decay, co
                  .gradient = part.of(arena_->gradients()).in<1>(),
                  .mirror = present(part, arena_->mirror()),
                  .state = state,
-                 .weight_decay = static_cast<float>(weight_decay),
-                 .momentum = static_cast<float>(options_.momentum)},
+                 .weight_decay = weight_decay,
+                 .momentum = options_.momentum},
          exec_of(arena_->weights().device()));
 }
 
