@@ -149,6 +149,7 @@ TEST_F(DeviceTraining, BFloat16WeightsWithoutMastersStayNearTheCpu) {
 #ifdef TESSERA_SIMT
 // After a step that found no memory, the process trains on with a smaller batch.
 TEST_F(DeviceTraining, RunningOutOfMemoryEndsTheTrainingAndNotTheProcess) {
+  const std::vector<double> expected = ten_losses(config("cuda", DType::f32));  // the libraries have their memory
   release_cached_memory(test_device());
   Config large = config("cuda", DType::f32);
   large.batch_size = 64;
@@ -162,7 +163,7 @@ TEST_F(DeviceTraining, RunningOutOfMemoryEndsTheTrainingAndNotTheProcess) {
   release_cached_memory(test_device());
   const std::vector<double> small = ten_losses(config("cuda", DType::f32));
   simt::set_memory_limit(0, size_t{8} << 30);
-  EXPECT_EQ(small, ten_losses(config("cuda", DType::f32)));
+  EXPECT_EQ(small, expected);
 }
 #endif
 
