@@ -52,15 +52,11 @@ fuzzing() {
   done
 }
 
-full_disk() { note "$(scripts/full_disk | tail -n 1)"; }
+full_disk() { note_last_line scripts/full_disk; }
 
-rank_trials() {
-  local said
-  said=$(scripts/rank_trials 50) || { echo "$said" && return 1; }
-  note "$(tail -n 1 <<<"$said")"
-}
+rank_trials() { note_last_line scripts/rank_trials 50; }
 
-kill_trials() { note "$(scripts/kill_trials 20 | tail -n 1)"; }
+kill_trials() { note_last_line scripts/kill_trials 20; }
 
 # Resident memory must not grow over 2,000 steps: the last quarter of its samples against the second.
 steady_memory() {
@@ -102,6 +98,13 @@ train_and_note() {
   build/release/tessera train "$@" --out_dir="build/long/$name" >"build/long/$name.log" 2>&1
   final_loss=$(grep -o '"val_loss": *[0-9.]*' "build/long/$name/metrics.jsonl" | tail -n 1 | grep -o '[0-9.]*$')
   note "$name: final validation loss $final_loss"
+}
+
+# Runs a command and notes its last line; what a failing one said is shown.
+note_last_line() {
+  local said
+  said=$("$@") || { echo "$said" && return 1; }
+  note "$(tail -n 1 <<<"$said")"
 }
 
 note() {
