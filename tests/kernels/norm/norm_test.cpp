@@ -156,9 +156,9 @@ TEST_P(Norm, Backward) {
     // A row of one element has no variance: its gradient is a difference of numbers that are 1/√ε larger.
     const double gain = *std::max_element(ref.rstd.begin(), ref.rstd.end());
     expect_close(dx, dx_expected, 8 * unit, 20 * gain * unit);
-    // Sums over rows, in another order than the reference's.
-    expect_close(dweight, dweight_expected, 8 * unit, 16 * gain * std::sqrt(rows) * unit + 40 * unit);
-    if (centered()) expect_close(dbias, ref.dbias, 8 * unit, 16 * std::sqrt(rows) * unit);
+    // Sums over rows in another order than the reference's, which in float64 is as far from the truth as the kernel.
+    expect_close(dweight, dweight_expected, 8 * unit, 8 * gain * std::sqrt(rows) * unit + 40 * unit);
+    if (centered()) expect_close(dbias, ref.dbias, 8 * unit, 8 * std::sqrt(rows) * unit);
   }
 }
 
