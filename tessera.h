@@ -79,6 +79,7 @@
 #include "trainers/bench_comm.h"
 #include "trainers/command_line.h"
 #include "trainers/commands.h"
+#include "trainers/communication_meter.h"
 #include "trainers/compare.h"
 #include "trainers/config/config.h"
 #include "trainers/config/config_text.h"

@@ -50,6 +50,17 @@ std::vector<Part> parts_of(const StepReport& report, const std::string& eta) {
                              {fmt::format("norm {:.2f}", report.grad_norm), 4},
                              {fmt::format("{} tok/s", human_count(report.tokens_per_second)), 3}};
   if (report.peak_share) parts.push_back({fmt::format("{:.0f}% of peak", 100 * *report.peak_share), 6});
+  if (report.rank_tokens_per_second) {
+    parts.push_back({fmt::format("{} tok/s per rank", human_count(*report.rank_tokens_per_second)), 9});
+  }
+  if (report.communication_share) {
+    parts.push_back({fmt::format("communication {:.0f}% ({:.0f}% hidden)", 100 * *report.communication_share,
+                                 100 * report.overlap.value_or(0)),
+                     10});
+  }
+  if (report.scaling_efficiency) {
+    parts.push_back({fmt::format("scaling {:.0f}%", 100 * *report.scaling_efficiency), 11});
+  }
   if (report.scale != 1) parts.push_back({fmt::format("scale {}", report.scale), 8});
   if (report.skipped > 0) parts.push_back({fmt::format("skipped {}", report.skipped), 7});
   if (!eta.empty()) parts.push_back({"eta " + eta, 2});

@@ -37,6 +37,12 @@ struct StepReport {
   std::optional<double> peak_share = std::nullopt;            ///< of the machine's measured peak arithmetic, 0 to 1
   std::optional<int64_t> peak_memory_bytes =
       std::nullopt;  ///< largest so far: resident memory, or the device's where that computes
+  // Of several ranks, as rank 0 sees them, since the previous report:
+  std::optional<int64_t> ranks = std::nullopt;
+  std::optional<double> rank_tokens_per_second = std::nullopt;  ///< of one of them
+  std::optional<double> communication_share = std::nullopt;     ///< of the time: a collective was under way
+  std::optional<double> overlap = std::nullopt;                 ///< of that: hidden behind computation
+  std::optional<double> scaling_efficiency = std::nullopt;      ///< of the time: no collective was waited for
 };
 
 /// Calls `visit(name, member)` for every number of a report, in the order of a line of metrics.jsonl.
@@ -60,6 +66,11 @@ void visit_metrics(Report& report, Visit&& visit) {
   visit("tokens_per_second", report.tokens_per_second);
   visit("peak_share", report.peak_share);
   visit("peak_memory_bytes", report.peak_memory_bytes);
+  visit("ranks", report.ranks);
+  visit("rank_tokens_per_second", report.rank_tokens_per_second);
+  visit("communication_share", report.communication_share);
+  visit("overlap", report.overlap);
+  visit("scaling_efficiency", report.scaling_efficiency);
 }
 
 }  // namespace tessera

@@ -20,6 +20,7 @@ class Stopwatch {
   double seconds() const { return total_; }
   /// Tokens per second since the last `new_lap`.
   double rate() const { return lap_ > 0 ? static_cast<double>(lap_tokens_) / lap_ : 0; }
+  double lap_seconds() const { return lap_; }
   void new_lap() {
     lap_ = 0;
     lap_tokens_ = 0;

@@ -181,12 +181,15 @@ void TrainRun::begin_steps() {
 
 StepReport TrainRun::timed_step() {
   if (received_signal != 0) trainer_.ask_to_stop();
+  communication_.start(trainer_.ranks());
   begin_steps();
   StepReport now = trainer_.finish_step();
+  communication_.stop(trainer_.ranks());
   watch_.stop(trainer_.tokens_per_step());
   if (trainer_.begun() > trainer_.iteration()) watch_.start();
   now.seconds = watch_.seconds();
   now.tokens_per_second = watch_.rate();
+  communication_.fill(now, trainer_.ranks(), watch_.lap_seconds());
   if (trainer_.device().is_cpu()) {
     now.peak_share = now.tokens_per_second * flops_per_token(trainer_.model()) / peak_flops_;
   }
@@ -219,6 +222,7 @@ void TrainRun::report(StepReport& now, bool evaluated) {
   if (tensorboard_) tensorboard_->append(now);
   history_.push_back(now);
   watch_.new_lap();
+  communication_.new_lap();
   if (!evaluated) return;
   progress_->evaluation(now);
   write_loss_plot(folder_ / "loss.svg", history_,

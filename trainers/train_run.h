@@ -2,6 +2,7 @@
 // with a console in front. It survives interruption: SIGINT and SIGTERM finish the step and save.
 #pragma once
 
+#include "trainers/communication_meter.h"
 #include "trainers/config/load.h"
 #include "trainers/metrics.h"
 #include "trainers/progress.h"
@@ -51,6 +52,7 @@ class TrainRun {
   double peak_flops_;
   std::vector<StepReport> history_;
   Stopwatch watch_;
+  CommunicationMeter communication_;
   std::optional<MetricsWriter> metrics_;
   std::optional<TensorBoardWriter> tensorboard_;
   std::optional<Progress> progress_;

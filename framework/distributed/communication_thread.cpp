@@ -22,6 +22,7 @@ CommunicationThread::~CommunicationThread() {
 
 Communicator::Ticket CommunicationThread::post(std::function<void()> job) {
   const std::lock_guard lock(mutex_);
+  if (posted_ == done_) busy_since_ = now();
   jobs_.push_back(std::move(job));
   posted_cv_.notify_one();
   return ++posted_;
@@ -39,7 +40,9 @@ void CommunicationThread::wait(Communicator::Ticket ticket) {
 
 Communicator::Usage CommunicationThread::usage() const {
   const std::lock_guard lock(mutex_);
-  return usage_;
+  Communicator::Usage usage = usage_;
+  if (done_ < posted_) usage.busy += now() - busy_since_;
+  return usage;
 }
 
 void CommunicationThread::run() {
@@ -50,7 +53,6 @@ void CommunicationThread::run() {
     std::function<void()> job = std::move(jobs_.front());
     jobs_.pop_front();
     lock.unlock();
-    const double begin = now();
     std::exception_ptr error;
     try {
       job();
@@ -59,9 +61,8 @@ void CommunicationThread::run() {
     }
     job = nullptr;
     lock.lock();
-    usage_.busy += now() - begin;
     if (error != nullptr && error_ == nullptr) error_ = error;
-    ++done_;
+    if (++done_ == posted_) usage_.busy += now() - busy_since_;
     done_cv_.notify_all();
   }
 }

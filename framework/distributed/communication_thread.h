@@ -40,7 +40,8 @@ class CommunicationThread {
   std::exception_ptr error_;
   std::atomic<bool> awaited_ = false;
   Communicator::Usage usage_;
-  std::thread thread_;  // last: it uses the others
+  double busy_since_ = 0;  // where jobs are under way
+  std::thread thread_;     // last: it uses the others
 };
 
 }  // namespace tessera

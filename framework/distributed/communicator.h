@@ -18,8 +18,8 @@ class Communicator {
 
   /// Seconds since the communicator was made. Collectives that overlap computation are busy without being waited for.
   struct Usage {
-    double busy = 0;    ///< during which a collective was under way
-    double waited = 0;  ///< that the caller spent in `wait`
+    double busy = 0;    ///< during which a collective was under way: started and not done
+    double waited = 0;  ///< of these, what the caller spent in `wait`; the rest was hidden
   };
 
   virtual ~Communicator() = default;

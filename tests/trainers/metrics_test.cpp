@@ -32,7 +32,12 @@ StepReport full_report() {
           .seconds = 12.5,
           .tokens_per_second = 1e5,
           .peak_share = 0.41,
-          .peak_memory_bytes = int64_t{3} << 30};
+          .peak_memory_bytes = int64_t{3} << 30,
+          .ranks = 4,
+          .rank_tokens_per_second = 2.5e4,
+          .communication_share = 0.5,
+          .overlap = 0.75,
+          .scaling_efficiency = 0.875};
 }
 
 TEST(Metrics, ALineHoldsEveryNumberAndReadsBack) {
@@ -41,8 +46,8 @@ TEST(Metrics, ALineHoldsEveryNumberAndReadsBack) {
   const StepReport back = parse_metrics_line(metrics_line(report), "m:1");
   size_t names = 0;
   visit_metrics(report, [&](const char* name, const auto&) { names += row.contains(name); });
-  EXPECT_EQ(names, 18U);
-  EXPECT_EQ(row.size(), 18U);
+  EXPECT_EQ(names, 23U);
+  EXPECT_EQ(row.size(), 23U);
   EXPECT_EQ(row["skipped_because"], "a gradient was not finite");
   EXPECT_EQ(row["step"], 250);
   EXPECT_EQ(row["val_loss"], 1.75);
@@ -56,6 +61,7 @@ TEST(Metrics, WhatWasNotMeasuredIsAbsentAndWhatIsNotFiniteIsNull) {
   EXPECT_TRUE(row.at("grad_norm").is_null());
   EXPECT_TRUE(row.at("val_loss").is_null());
   EXPECT_FALSE(row.contains("peak_share"));
+  EXPECT_FALSE(row.contains("overlap"));
   EXPECT_FALSE(row.contains("grad_norm_clipped"));
   const StepReport back = parse_metrics_line(row.dump(), "m:1");
   EXPECT_TRUE(std::isnan(back.train_loss));

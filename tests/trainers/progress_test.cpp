@@ -82,6 +82,18 @@ TEST(ProgressLine, HasTheFieldsThatPeopleGrepFor) {
             "step 100/2000 | loss nan | lr 9.8e-04 | norm 1.23 | 12.3k tok/s | scale 32768 | skipped 2");
 }
 
+TEST(ProgressLine, OfSeveralRanksTellsWhatTheyCost) {
+  StepReport report = report_of(100);
+  report.ranks = 4;
+  report.rank_tokens_per_second = 3'080;
+  report.communication_share = 0.2;
+  report.overlap = 0.75;
+  report.scaling_efficiency = 0.95;
+  EXPECT_EQ(progress_line(report, 2000, ""),
+            "step 100/2000 | loss 2.4012 | lr 9.8e-04 | norm 1.23 | 12.3k tok/s | 41% of peak | 3.08k tok/s per rank | "
+            "communication 20% (75% hidden) | scaling 95%");
+}
+
 TEST(ProgressBar, FitsEveryWidthAndDropsTheLeastTellingFirst) {
   for (int columns = -1; columns < 220; ++columns) {
     const std::string bar = progress_bar(report_of(100), 2000, "1m20s", columns, false, false);

@@ -1,0 +1,61 @@
+#include "trainers/communication_meter.h"
+
+#include <gtest/gtest.h>
+
+namespace tessera {
+namespace {
+
+// Two ranks whose collectives take what the test says.
+class ClockedCommunicator final : public Communicator {
+ public:
+  explicit ClockedCommunicator(int world) : Communicator(0, world) {}
+
+  std::string_view transport() const override { return "clock"; }
+  Ticket start_all_reduce(const Tensor&, Reduction) override { return 0; }
+  Ticket start_reduce_scatter(const Tensor&) override { return 0; }
+  Ticket start_all_gather(const Tensor&) override { return 0; }
+  Ticket start_broadcast(const Tensor&, int) override { return 0; }
+  void wait(Ticket) override {}
+  void barrier() override {}
+  Usage usage() const override { return spent; }
+
+  Usage spent;
+};
+
+TEST(CommunicationMeter, CountsStepsAndNothingBetweenThem) {
+  ClockedCommunicator ranks(2);
+  CommunicationMeter meter;
+  for (int step = 0; step < 2; ++step) {
+    ranks.spent.busy += 100;  // an evaluation
+    ranks.spent.waited += 100;
+    meter.start(ranks);
+    ranks.spent.busy += 0.4;
+    ranks.spent.waited += 0.1;
+    meter.stop(ranks);
+  }
+  StepReport report{.tokens_per_second = 1000};
+  meter.fill(report, ranks, 2);
+  EXPECT_EQ(report.ranks, 2);
+  EXPECT_EQ(report.rank_tokens_per_second, 500);
+  EXPECT_NEAR(*report.communication_share, 0.4, 1e-12);
+  EXPECT_NEAR(*report.overlap, 0.75, 1e-12);
+  EXPECT_NEAR(*report.scaling_efficiency, 0.9, 1e-12);
+
+  meter.new_lap();
+  StepReport next;
+  meter.fill(next, ranks, 2);
+  EXPECT_FALSE(next.overlap);
+}
+
+TEST(CommunicationMeter, HasNothingToTellOfOneRank) {
+  const ClockedCommunicator alone(1);
+  CommunicationMeter meter;
+  meter.start(alone);
+  meter.stop(alone);
+  StepReport report{.tokens_per_second = 1000};
+  meter.fill(report, alone, 1);
+  EXPECT_FALSE(report.ranks || report.rank_tokens_per_second || report.overlap);
+}
+
+}  // namespace
+}  // namespace tessera
