@@ -54,8 +54,6 @@ fuzzing() {
 
 full_disk() { note_last_line scripts/full_disk; }
 
-rank_trials() { note_last_line scripts/rank_trials 50; }
-
 kill_trials() { note_last_line scripts/kill_trials 20; }
 
 # Resident memory must not grow over 2,000 steps: the last quarter of its samples against the second.
