@@ -201,12 +201,14 @@ class MpiCommunicator final : public Communicator {
     return reduction == Reduction::max ? mpi_->max() : mpi_->min();
   }
 
-  /// Runs `call(address, count, request)` on pieces that MPI can count.
+  /// Runs `call(address, count, request)` on pieces that MPI can count, and for which it finds its buffer again: one of
+  /// more than 32 MiB comes fresh from the kernel each time, and its pages cost more than the sum.
   template <class Call>
   void in_pieces(const Tensor& host, Call call) const {
-    constexpr int64_t kLongest = 1 << 28;
-    for (int64_t begin = 0; begin < host.numel(); begin += kLongest) {
-      const auto count = static_cast<int>(std::min(kLongest, host.numel() - begin));
+    constexpr int64_t kPieceBytes = 4 << 20;
+    const int64_t longest = kPieceBytes / size_of(host.dtype());
+    for (int64_t begin = 0; begin < host.numel(); begin += longest) {
+      const auto count = static_cast<int>(std::min(longest, host.numel() - begin));
       MPI_Request request;
       check(call(static_cast<std::byte*>(host.address()) + begin * size_of(host.dtype()), count, &request),
             "a collective of MPI");
