@@ -10,7 +10,7 @@ using namespace tessera;
 // functions and how to fix it", 2020). Its slope is 1 + sin(2x).
 Variable snake(const Variable& x) {
   const auto each = [](const Tensor& in, auto function) {
-    const Tensor out = in.contiguous_copy();
+    Tensor out = in.contiguous_copy();
     for (int64_t i = 0; i < out.numel(); ++i) out.data<double>()[i] = function(out.data<double>()[i]);
     return out;
   };

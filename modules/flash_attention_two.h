@@ -55,7 +55,7 @@ struct FlashAttentionTwo {
     Variable residual = {};  ///< [B, N, dim], added to the result, which takes its dtype
   };
 
-  explicit FlashAttentionTwo(const Options& options);
+  explicit FlashAttentionTwo(const Options& requested);
 
   Options options;
   Linear to_q;    ///< [heads·dim_head, dim]

@@ -33,7 +33,7 @@ struct LanguageModel {
     DType residual_dtype = DType::f32;  ///< of the residual stream
   };
 
-  explicit LanguageModel(const Options& options);
+  explicit LanguageModel(const Options& requested);
 
   Options options;
   Embedding wte;                 ///< [vocab_size, n_embd]

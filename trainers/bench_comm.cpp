@@ -51,7 +51,7 @@ int run_bench(std::span<const std::string> arguments) {
   if (arguments.empty() || arguments.front() != "comm")
     throw UsageError("bench wants to know what to measure: tessera bench comm --ranks=N");
   const LoadedConfig loaded = load_config(arguments.subspan(1));
-  return run_on_ranks("bench", arguments, loaded, [&](std::shared_ptr<Communicator> ranks) {
+  return run_on_ranks("bench", arguments, loaded, [&](const std::shared_ptr<Communicator>& ranks) {
     return bench(*ranks, Device::parse(loaded.config.device));
   });
 }

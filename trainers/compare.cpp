@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -24,7 +25,9 @@ struct Place {
   std::string op;
   int occurrence = 0;
 
-  friend auto operator<=>(const Place&, const Place&) = default;
+  friend bool operator<(const Place& a, const Place& b) {
+    return std::tie(a.layer, a.op, a.occurrence) < std::tie(b.layer, b.op, b.occurrence);
+  }
 };
 
 using Inputs = std::span<const Variable* const>;
@@ -37,7 +40,7 @@ bool is_view(const Tensor& output, Inputs inputs) {
 }
 
 // The pass, with every floating result shown to `visit`, which may overwrite it. Views and the loss are none.
-Pass watch(const Pass& pass, Visit visit) {
+Pass watch(const Pass& pass, const Visit& visit) {
   const auto layer = std::make_shared<std::string>("the input");
   const auto seen = std::make_shared<std::map<Place, int>>();
   return pass.with_observer([=](const char* op, Inputs inputs, std::span<const Tensor> outputs) {

@@ -33,7 +33,7 @@ class TrainRun {
   StepReport timed_step();
   bool must_stop() const;
   bool ends_with_a_look(int64_t step) const;
-  void report(StepReport& report, bool evaluated);
+  void report(StepReport& now, bool evaluated);
   void look_into(const StepReport& skipped);
   void examine(const StepReport& skipped);
   void save();

@@ -316,7 +316,8 @@ std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) 
          "resume: the tokenizer of {} is not that of this data; resume with the data that the run began with",
          checkpoint.string());
   if (saved.at("data_fingerprint") != data_.fingerprint()) {
-    notices.push_back("the data has changed since the checkpoint was made; the order of the batches is not the same");
+    notices.emplace_back(
+        "the data has changed since the checkpoint was made; the order of the batches is not the same");
   }
   if (saved.at("dtype") != name_of(config_.dtype)) {
     notices.push_back("the checkpoint was trained in " + saved.at("dtype").get<std::string>() + "; going on in " +

@@ -50,7 +50,7 @@ void check(const FlashAttentionOptions& options, const Variable& q) {
 Tensor to_boolean(const Tensor& mask) {
   if (mask.dtype() == DType::boolean) return mask;
   const Tensor source = mask.to_contiguous();
-  const Tensor boolean = Tensor::empty(mask.shape(), DType::boolean, mask.device());
+  Tensor boolean = Tensor::empty(mask.shape(), DType::boolean, mask.device());
   const Tensor not_binary = Tensor::zeros({1}, DType::i32, mask.device());
   launch(
       ToMask{
@@ -220,7 +220,7 @@ void run_backward(const Call& call, const Tensor& dout, const Triple& dx) {
 // The gradients of q, k and v in their own dtype, whatever the core computes in.
 Triple gradients(const Call& call, const Tensor& dout) {
   const DType core = call.out.dtype();
-  const Triple dx = allocate(call.layout);
+  Triple dx = allocate(call.layout);
   if (core == call.layout.dtype) {
     run_backward(call, core_input(dout, core), dx);
     return dx;

@@ -71,7 +71,7 @@ GradientTarget target_of(GradientSlot& slot) { return slot.wanted() ? slot.targe
 
 // dy of the activation's input, in place where nobody else holds dy.
 Tensor activation_gradient(const Tensor& pre, const Tensor& dy, Activation activation) {
-  const Tensor dpre = dy.unique() && dy.contiguous() && dy.dtype() == pre.dtype() ? dy : empty_like(pre);
+  Tensor dpre = dy.unique() && dy.contiguous() && dy.dtype() == pre.dtype() ? dy : empty_like(pre);
   launch(GeluBackward{.x = pre.view({-1}).in<1>(),
                       .dy = dy.to_contiguous().view({-1}).in<1>(),
                       .activation = activation,

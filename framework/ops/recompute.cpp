@@ -6,7 +6,7 @@ namespace tessera::ops {
 
 Variable recompute(const std::function<Variable(const Variable&)>& block, const Variable& x,
                    std::span<const ParameterPtr> owned) {
-  const Pass pass = x.pass();
+  const Pass& pass = x.pass();
   if (!pass.is_recording()) return block(x);
   const Variable y = block(Variable(x.value(), pass.without_tape(), nullptr));
 

@@ -43,7 +43,7 @@ class Uploader {
   /// A new tensor on the device, row-major, with the `values`, which may go away when the call returns.
   template <class T>
   Tensor upload(const std::vector<T>& values, const Shape& shape) {
-    const Tensor tensor = Tensor::empty(shape, dtype_of<T>(), device_);
+    Tensor tensor = Tensor::empty(shape, dtype_of<T>(), device_);
     send(values, tensor);
     return tensor;
   }

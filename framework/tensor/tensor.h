@@ -62,12 +62,12 @@ class Tensor {
 
   // Views. Negative axes count from the last.
   /// Same elements in a new shape; one extent may be -1. Throws where the strides do not allow it without a copy.
-  Tensor view(const Shape& shape) const;
+  Tensor view(const Shape& wanted) const;
   /// `view` where possible, a contiguous copy in the new shape elsewhere.
   Tensor reshape(const Shape& shape) const;
   Tensor transpose(int axis0, int axis1) const;
-  /// Elements [begin, end) of axis `axis`.
-  Tensor slice(int axis, int64_t begin, int64_t end) const;
+  /// Elements [begin, end) of axis `along`.
+  Tensor slice(int along, int64_t begin, int64_t end) const;
   /// Axes of extent 1 (and new leading axes) stretched to `shape` with stride 0.
   Tensor expand(const Shape& shape) const;
   /// The same bytes, contiguous, as a list of elements of another dtype.
@@ -105,7 +105,7 @@ class Tensor {
   }
 
  private:
-  friend Tensor joined_view(std::span<const Tensor> parts, int axis);
+  friend Tensor joined_view(std::span<const Tensor> parts, int along);
 
   Tensor(std::shared_ptr<Storage> storage, Shape shape, Shape strides, int64_t offset, DType dtype)
       : storage_(std::move(storage)), shape_(shape), strides_(strides), offset_(offset), dtype_(dtype) {}
@@ -135,9 +135,9 @@ class Tensor {
   DType dtype_ = DType::f32;
 };
 
-/// Tensors that lie side by side along axis `axis` of one memory block, seen as the one tensor they make up; undefined
+/// Tensors that lie side by side along axis `along` of one memory block, seen as the one tensor they make up; undefined
 /// where they do not.
-Tensor joined_view(std::span<const Tensor> parts, int axis);
+Tensor joined_view(std::span<const Tensor> parts, int along);
 
 /// An uninitialised tensor like `like`.
 inline Tensor empty_like(const Tensor& like) { return Tensor::empty(like.shape(), like.dtype(), like.device()); }

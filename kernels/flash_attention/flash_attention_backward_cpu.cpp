@@ -258,8 +258,8 @@ std::pair<int64_t, int64_t> scratch_bytes(const BackwardCall<T>& call) {
 template <DType T>
 void backward(const FlashAttentionBackward& arguments, TileBackend backend) {
   const BackwardCall<T> call = prepare<T>(arguments, backend);
-  const auto [shared_bytes, own_bytes] = scratch_bytes(call);
-  const Scratch scratch(shared_bytes + own_bytes * omp_get_max_threads());
+  const std::pair bytes = scratch_bytes(call);
+  const Scratch scratch(bytes.first + bytes.second * omp_get_max_threads());
   Carver shared(scratch.data());
   const BackwardSums<T> sums(call.extents, call.bands.slots, shared);
   sum_delta<T>(arguments, sums.delta);
@@ -268,7 +268,7 @@ void backward(const FlashAttentionBackward& arguments, TileBackend backend) {
   std::atomic<int64_t> next = 0;
 #pragma omp parallel if (call.bands.size() > 1)
   {
-    Carver own(scratch.data() + shared_bytes + own_bytes * omp_get_thread_num());
+    Carver own(scratch.data() + bytes.first + bytes.second * omp_get_thread_num());
     BackwardBand<T> band(call, sums, own);
     for (int64_t order = next++; order < call.bands.size(); order = next++) band(call.bands.at(order), turns);
   }

@@ -43,7 +43,7 @@ int64_t panel_rows(const In<2>& a) {
 /// All panels of a product whose b is plain.
 template <class Factor>
 void run_panels(const Panel& op) {
-  const auto [rows, columns] = op.c.shape;
+  const int64_t rows = op.c.shape[0], columns = op.c.shape[1];
   const int64_t worth = std::max<int64_t>(1, rows * columns * op.a.shape[1] / kPanelProducts);
   const int64_t threads = std::min<int64_t>(worth, omp_get_max_threads());
   int64_t row_parts = ceil_div(rows, panel_rows<Factor>(op.a));

@@ -49,13 +49,12 @@ bool start(const Panel& panel, const Out<2>& sum) {
 /// y = activation(x) for n elements.
 template <class T>
 void activate(Activation activation, const T* x, T* y, int64_t n) {
-  if (activation == Activation::gelu_tanh) {
+  const auto each = [=](auto function) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = gelu_tanh(x[i]);
-  } else {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = gelu_exact(x[i]);
-  }
+    for (int64_t i = 0; i < n; ++i) y[i] = function(x[i]);
+  };
+  if (activation == Activation::gelu_tanh) each([](T v) { return gelu_tanh(v); });
+  else each([](T v) { return gelu_exact(v); });
 }
 
 /// c = activation(p) + add + beta·c, for the p that was rounded to c's dtype; row `i` of it.
