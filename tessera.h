@@ -87,6 +87,7 @@
 #include "trainers/config/load.h"
 #include "trainers/config/option.h"
 #include "trainers/config/options.h"
+#include "trainers/config/text_checks.h"
 #include "trainers/human.h"
 #include "trainers/launcher.h"
 #include "trainers/loss_curve.h"
@@ -108,4 +109,5 @@
 #include "trainers/tfrecord.h"
 #include "trainers/train_run.h"
 #include "trainers/trainer.h"
+#include "trainers/trainer_parts.h"
 #include "trainers/usage_error.h"

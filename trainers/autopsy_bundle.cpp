@@ -8,6 +8,7 @@
 
 #include "framework/distributed/agreement.h"
 #include "framework/io/atomic_file.h"
+#include "framework/io/json_reason.h"
 #include "framework/io/safetensors.h"
 #include "trainers/config/load.h"
 #include "trainers/trainer.h"
@@ -43,10 +44,26 @@ std::vector<int32_t> read_ids(const SafetensorsFile& file, const std::string& na
   return ids;
 }
 
-json read_json(const fs::path& path) {
+// What autopsy.json says of the step.
+struct Notes {
+  int64_t iteration;
+  float scale;
+  double tokens;
+  std::vector<int64_t> first_samples;
+};
+
+Notes read_notes(const fs::path& path) {
   std::ifstream file(path);
   expect(file.good(), "replay: {} cannot be read; name the folder that a training wrote", path.string());
-  return json::parse(file);
+  try {
+    const json notes = json::parse(file);
+    return {.iteration = notes.at("iteration"),
+            .scale = notes.at("scale"),
+            .tokens = notes.at("tokens"),
+            .first_samples = notes.at("first_samples")};
+  } catch (const json::exception& failure) {
+    fail("replay: {} is damaged: {}; train again with autopsy = True", path.string(), reason_of(failure));
+  }
 }
 
 }  // namespace
@@ -107,26 +124,27 @@ std::string write_autopsy(const Trainer& trainer, const fs::path& run_folder, co
 int run_replay(std::span<const std::string> arguments) {
   if (arguments.empty()) throw UsageError("replay: name the folder autopsy_… that a training wrote");
   const fs::path folder = arguments[0];
-  const json notes = read_json(folder / "autopsy.json");
+  const Notes notes = read_notes(folder / "autopsy.json");
   const std::vector<std::string> words{(folder / "config.cfg").string()};
   const Config config = load_config(words).config;
-  const fs::path checkpoint = CheckpointStore(folder, 0).latest().value();
-  const auto tokenizer = Tokenizer::from_json(load_state(checkpoint).at("tokenizer"));
+  const std::optional<fs::path> checkpoint = CheckpointStore(folder, 0).latest();
+  expect(checkpoint.has_value(), "replay: {} holds no complete checkpoint; train again with autopsy = True",
+         folder.string());
+  const Tokenizer tokenizer = tokenizer_of(load_state(*checkpoint));
   LanguageModel model(model_options(config, tokenizer.vocab_size()));
   const ParameterArena arena(model, arena_options(config, Device::parse(config.device)));
-  load_model(checkpoint, arena);
+  load_model(*checkpoint, arena);
 
   const SafetensorsFile batches = SafetensorsFile::open(folder / "batch.safetensors");
-  const auto first_samples = notes.at("first_samples").get<std::vector<int64_t>>();
   std::vector<MicroStep> micro_steps;
-  for (size_t i = 0; i < first_samples.size(); ++i) {
+  for (size_t i = 0; i < notes.first_samples.size(); ++i) {
     Batch batch{.ids = read_ids(batches, key("ids", i)), .targets = read_ids(batches, key("targets", i))};
     batch.rows = std::ssize(batch.ids) / config.block_size;
-    micro_steps.push_back({std::move(batch), first_samples[i]});
+    micro_steps.push_back({std::move(batch), notes.first_samples[i]});
   }
-  const std::optional<Finding> finding = examine(
-      model, arena, micro_steps, {.iteration = notes.at("iteration"), .seed = static_cast<uint64_t>(config.seed)},
-      notes.at("scale"), notes.at("tokens"));
+  const std::optional<Finding> finding =
+      examine(model, arena, micro_steps, {.iteration = notes.iteration, .seed = static_cast<uint64_t>(config.seed)},
+              notes.scale, notes.tokens);
   fmt::print("{}\n", finding ? finding->describe() : "every value of this step is finite");
   return 0;
 }

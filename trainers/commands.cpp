@@ -142,7 +142,7 @@ int run_sample(std::span<const std::string> arguments) {
   const Config config = load_run(arguments).config;
   const fs::path checkpoint = checkpoint_of(config);
   const CheckpointState state = load_state(checkpoint);
-  const Tokenizer tokenizer = Tokenizer::from_json(state.at("tokenizer"));
+  const Tokenizer tokenizer = tokenizer_of(state);
   LanguageModel model(model_options(config, tokenizer.vocab_size()));
   const ParameterArena arena(model, arena_options(config, Device::parse(config.device)));
   load_model(checkpoint, arena);
@@ -158,7 +158,8 @@ int run_eval(std::span<const std::string> arguments) {
   for (const std::string& notice : trainer.load(checkpoint_of(loaded.config))) fmt::print("{}\n", notice);
   StepReport report{.step = trainer.iteration()};
   trainer.evaluate(report);
-  fmt::print("step {}: train loss {:.4f}, val loss {:.4f}\n", report.step, *report.eval_train_loss, *report.val_loss);
+  fmt::print("step {}: train loss {}, val loss {}\n", report.step, human_real(*report.eval_train_loss, 4),
+             human_real(*report.val_loss, 4));
   if (report.val_accuracy) fmt::print("exact match: {:.1f}%\n", 100 * *report.val_accuracy);
   return 0;
 }

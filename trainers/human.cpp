@@ -17,12 +17,16 @@ std::string three_digits(double value) {
 }  // namespace
 
 std::string human_count(double value) {
-  if (!std::isfinite(value)) return fmt::format("{}", value);
+  if (!std::isfinite(value)) return human_real(value, 0);
   if (value < 0) return fmt::format("-{}", human_count(-value));
   constexpr std::array kUnits = {"", "k", "M", "G", "T", "P"};
   size_t unit = 0;
   for (; value >= 999.5 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
   return three_digits(value) + kUnits[unit];
+}
+
+std::string human_real(double value, int decimals) {
+  return std::isnan(value) ? "nan" : fmt::format("{:.{}f}", value, decimals);
 }
 
 std::string human_integer(int64_t value) {

@@ -9,6 +9,9 @@ namespace tessera {
 /// Three significant digits and a magnitude: 987, 12.3k, 4.56M, 1.2G.
 std::string human_count(double value);
 
+/// The value with so many decimals; `nan` without the sign that some hardware gives it, or `inf`.
+std::string human_real(double value, int decimals);
+
 /// A count with its thousands apart: 491,520.
 std::string human_integer(int64_t value);
 

@@ -1,5 +1,6 @@
 #include "trainers/metrics.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -104,13 +105,24 @@ std::vector<StepReport> read_metrics(const std::filesystem::path& path) {
   return reports;
 }
 
-void drop_metrics_after(const std::filesystem::path& path, int64_t step) {
+std::string drop_metrics_after(const std::filesystem::path& path, int64_t step) {
   const std::string text = read_whole(path);
   std::string kept;
+  int count = 0, first = 0;
+  const auto drop = [&](int number) { first = count++ == 0 ? number : first; };
   visit_lines(text, [&](std::string_view line, int number) {
-    if (parse_metrics_line(line, place_of(path, number)).step <= step) kept.append(line).append("\n");
+    try {
+      if (parse_metrics_line(line, "").step <= step) kept.append(line).append("\n");
+    } catch (const Error&) {
+      drop(number);
+    }
   });
+  if (!text.empty() && text.back() != '\n') drop(1 + static_cast<int>(std::ranges::count(text, '\n')));
   if (kept != text) write_file(path, kept);
+  if (count == 0) return "";
+  const std::string place = place_of(path, first);
+  return count == 1 ? fmt::format("{}: dropped, it is no report", place)
+                    : fmt::format("{}: dropped, and {} more; they are no reports", place, count - 1);
 }
 
 }  // namespace tessera

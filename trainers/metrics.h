@@ -36,8 +36,9 @@ StepReport parse_metrics_line(std::string_view line, const std::string& place);
 /// The reports of a file, in order; none where it is missing. A last line without its end was cut off and is left out.
 std::vector<StepReport> read_metrics(const std::filesystem::path& path);
 
-/// Removes the reports of steps after `step`, and a last line that was cut off, so that a resumed run appends where its
-/// checkpoint was made. The file is replaced as a whole, or not at all.
-void drop_metrics_after(const std::filesystem::path& path, int64_t step);
+/// Removes the reports of steps after `step` and lines that are no reports (a killed run may leave half a line), so
+/// that a resumed run appends where its checkpoint was made. Returns a sentence about the latter, empty where there
+/// were none. The file is replaced as a whole, or not at all.
+std::string drop_metrics_after(const std::filesystem::path& path, int64_t step);
 
 }  // namespace tessera

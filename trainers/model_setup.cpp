@@ -1,5 +1,7 @@
 #include "trainers/model_setup.h"
 
+#include <nlohmann/json.hpp>
+
 namespace tessera {
 
 LanguageModel::Options model_options(const Config& config, int64_t vocab_size) {
@@ -65,6 +67,14 @@ int64_t state_bytes(const LanguageModel& model, const Config& config) {
   const int64_t buffers = 1 + (arena.master_weights ? 1 : 0) + (adamw ? 2 : config.momentum > 0 ? 1 : 0);
   const int64_t each = buffers * size_of(arena.dtype) + (arena.mirror ? size_of(*arena.mirror) : 0);
   return parameter_count(model) * each;
+}
+
+Tokenizer tokenizer_of(const CheckpointState& saved) {
+  try {
+    return Tokenizer::from_json(saved.at("tokenizer"));
+  } catch (const Error& error) {
+    fail("checkpoint {}: {}", saved.path.string(), error.what());
+  }
 }
 
 int64_t matmul_parameters(const LanguageModel& model) {

@@ -1,6 +1,8 @@
-// From the settings of a run to the framework's option structs.
+// From the settings of a run, or its checkpoint, to what the framework and the model are built from.
 #pragma once
 
+#include "framework/data/tokenizer.h"
+#include "framework/io/checkpoint.h"
 #include "framework/optim/step_control.h"
 #include "modules/language_model.h"
 #include "trainers/config/config.h"
@@ -22,6 +24,9 @@ StepState initial_state(const Config& config);
 /// Bytes of weights, gradients, their 16-bit copy and what the optimizer remembers; nothing is allocated for the
 /// answer.
 int64_t state_bytes(const LanguageModel& model, const Config& config);
+
+/// The tokenizer that a checkpoint's model was trained with. Errors name the file.
+Tokenizer tokenizer_of(const CheckpointState& saved);
 
 /// Weights that take part in matrix products, the tied output layer included.
 int64_t matmul_parameters(const LanguageModel& model);

@@ -45,9 +45,9 @@ struct Part {
 };
 
 std::vector<Part> parts_of(const StepReport& report, const std::string& eta) {
-  std::vector<Part> parts = {{fmt::format("loss {:.4f}", report.train_loss), 1},
+  std::vector<Part> parts = {{"loss " + human_real(report.train_loss, 4), 1},
                              {fmt::format("lr {:.1e}", report.learning_rate), 5},
-                             {fmt::format("norm {:.2f}", report.grad_norm), 4},
+                             {"norm " + human_real(report.grad_norm, 2), 4},
                              {fmt::format("{} tok/s", human_count(report.tokens_per_second)), 3}};
   if (report.peak_share) parts.push_back({fmt::format("{:.0f}% of peak", 100 * *report.peak_share), 6});
   if (report.rank_tokens_per_second) {
@@ -146,8 +146,8 @@ void Progress::evaluation(const StepReport& report) {
   std::string text = fmt::format("step {}:", report.step);
   const char* separator = " ";
   const auto add = [&](const std::string& part) { text += std::exchange(separator, ", ") + part; };
-  if (report.eval_train_loss) add(fmt::format("train loss {:.4f}", *report.eval_train_loss));
-  if (report.val_loss) add(fmt::format("val loss {:.4f}", *report.val_loss));
+  if (report.eval_train_loss) add("train loss " + human_real(*report.eval_train_loss, 4));
+  if (report.val_loss) add("val loss " + human_real(*report.val_loss, 4));
   if (report.val_accuracy) add(fmt::format("accuracy {:.1f}%", 100 * *report.val_accuracy));
   line(text);
 }

@@ -106,7 +106,8 @@ void TrainRun::start_or_resume() {
   saved_ = trainer_.iteration();
   fmt::print("resuming from {}\n", checkpoint.string());
   if (!writes()) return;
-  drop_metrics_after(metrics, trainer_.iteration());
+  const std::string notice = drop_metrics_after(metrics, trainer_.iteration());
+  if (!notice.empty()) fmt::print("{}\n", notice);
   history_ = read_metrics(metrics);
   if (!history_.empty()) watch_.add(history_.back().seconds);
 }
@@ -253,7 +254,7 @@ int TrainRun::stop_for_non_finite(const StepReport& now) {
              "tessera: training stopped at step {}: {} steps in a row had non-finite gradients (loss {}, scale {}, "
              "learning rate {:.3g}); the weights are those of step {}; try a lower learning_rate, grad_clip, or "
              "dtype = float32\n",
-             state.iteration, state.consecutive_skips, state.loss, state.scale, state.learning_rate,
+             state.iteration, state.consecutive_skips, human_real(state.loss, 4), state.scale, state.learning_rate,
              state.iteration - state.consecutive_skips);
   return kExitNotFinite;
 }

@@ -132,18 +132,37 @@ json to_json(const StepState& step) {
   return object;
 }
 
-StepState step_from_json(const json& object) {
-  StepState step;
-  visit_state(step, [&]<class Member>(const char* name, Member& member) {
-    const json& value = object.at(name);
-    if (value.is_null()) member = std::is_floating_point_v<Member> ? static_cast<Member>(NAN) : Member{};
-    else value.get_to(member);
-  });
-  return step;
-}
-
 [[noreturn]] void fail_damaged(const fs::path& path, const json::exception& failure) {
   fail("checkpoint {}: it is damaged: {}; {}", path.string(), reason_of(failure), kGoBack);
+}
+
+// A member of a JSON object, if it is of the kind wanted. A number that is not finite was saved as null.
+template <class Value>
+Value member_of(const json& object, const char* name, const fs::path& path) {
+  constexpr bool kReal = std::is_floating_point_v<Value>, kInteger = std::is_integral_v<Value>;
+  const json& value = object.at(name);
+  if constexpr (kReal) {
+    if (value.is_null()) return static_cast<Value>(NAN);
+  }
+  expect(kReal      ? value.is_number()
+         : kInteger ? value.is_number_integer()
+                    : value.is_string(),
+         "checkpoint {}: it is damaged: {} is of type {}, {} is wanted; {}", path.string(), name, value.type_name(),
+         kReal      ? "number"
+         : kInteger ? "integer"
+                    : "string",
+         kGoBack);
+  return value.get<Value>();
+}
+
+StepState step_from_json(const json& object, const fs::path& path) {
+  StepState step;
+  visit_state(step,
+              [&]<class Member>(const char* name, Member& member) { member = member_of<Member>(object, name, path); });
+  expect(0 <= step.applied && step.applied <= step.iteration,
+         "checkpoint {}: it is damaged: applied is {} and iteration {}; {}", path.string(), step.applied,
+         step.iteration, kGoBack);
+  return step;
 }
 
 // Renames `fresh` over `final`. The same iteration may be there already, saved before a resume from an older one.
@@ -246,10 +265,10 @@ CheckpointState load_state(const fs::path& checkpoint) {
   expect(file.good(), "checkpoint {}: the file cannot be read; {}", path.string(), kGoBack);
   try {
     const json content = json::parse(file);
-    const int version = content.at("format_version").get<int>();
+    const auto version = member_of<int64_t>(content, "format_version", path);
     expect(version == kFormatVersion, "checkpoint {}: its format version is {}, this program reads {}", path.string(),
            version, kFormatVersion);
-    return {step_from_json(content.at("step")), content.at("trainer").dump(), path};
+    return {step_from_json(content.at("step"), path), content.at("trainer").dump(), path};
   } catch (const json::exception& failure) {
     fail_damaged(path, failure);
   }
@@ -261,6 +280,14 @@ json CheckpointState::at(const char* name) const {
   } catch (const json::exception& failure) {
     fail_damaged(path, failure);
   }
+}
+
+int64_t CheckpointState::integer_at(const char* name) const {
+  return member_of<int64_t>({{name, at(name)}}, name, path);
+}
+
+std::string CheckpointState::text_at(const char* name) const {
+  return member_of<std::string>({{name, at(name)}}, name, path);
 }
 
 }  // namespace tessera

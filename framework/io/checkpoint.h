@@ -54,8 +54,10 @@ struct CheckpointState {
   std::string text;            ///< the caller's JSON, as text
   std::filesystem::path path;  ///< of the file, for messages
 
-  /// A member of the caller's JSON. Error: there is none.
+  /// A member of the caller's JSON. Error: there is none, or it is of another kind.
   nlohmann::json at(const char* name) const;
+  int64_t integer_at(const char* name) const;
+  std::string text_at(const char* name) const;
 };
 CheckpointState load_state(const std::filesystem::path& checkpoint);
 

@@ -22,6 +22,16 @@ TEST(Human, Counts) {
   EXPECT_EQ(human_count(std::numeric_limits<double>::quiet_NaN()), "nan");
 }
 
+TEST(Human, RealNumbers) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN(), kInfinity = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(human_real(1.23456, 4), "1.2346");
+  EXPECT_EQ(human_real(-0.5, 2), "-0.50");
+  EXPECT_EQ(human_real(kNan, 4), "nan");
+  EXPECT_EQ(human_real(-kNan, 4), "nan");
+  EXPECT_EQ(human_real(kInfinity, 4), "inf");
+  EXPECT_EQ(human_count(-kNan), "nan");
+}
+
 TEST(Human, Integers) {
   EXPECT_EQ(human_integer(0), "0");
   EXPECT_EQ(human_integer(999), "999");

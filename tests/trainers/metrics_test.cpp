@@ -12,6 +12,7 @@
 namespace tessera {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 StepReport full_report() {
@@ -90,10 +91,10 @@ TEST(Metrics, DropsWhatIsNewerThanTheCheckpoint) {
                                  "{\"step\": 1, \"other\": [1]}\n"
                                  "{\"step\": 2}\n\n{\"step\": 3}\n{\"step\": 4, \"train_lo");
   EXPECT_EQ(read_metrics(path).size(), 3U);
-  drop_metrics_after(path, 2);
+  EXPECT_THAT(drop_metrics_after(path, 2), EndsWith("metrics.jsonl:5: dropped, it is no report"));
   EXPECT_EQ(read_all(path), "{\"step\": 1, \"other\": [1]}\n{\"step\": 2}\n");
   const auto written = std::filesystem::last_write_time(path);
-  drop_metrics_after(path, 2);
+  EXPECT_EQ(drop_metrics_after(path, 2), "");
   EXPECT_EQ(std::filesystem::last_write_time(path), written);
   drop_metrics_after(path, 0);
   EXPECT_EQ(read_all(path), "");
@@ -101,12 +102,19 @@ TEST(Metrics, DropsWhatIsNewerThanTheCheckpoint) {
   EXPECT_FALSE(std::filesystem::exists(folder / "missing.jsonl"));
 }
 
+TEST(Metrics, DropsLinesThatAreNoReports) {
+  const TemporaryFolder folder;
+  std::string garbage("\0\xff{]\n", 5);
+  const auto path =
+      folder.write("metrics.jsonl", "{\"step\": 1}\n" + garbage + "{\"step\": \"x\"}\n{\"step\": 2}\n{\"st");
+  EXPECT_THAT(drop_metrics_after(path, 9), EndsWith("metrics.jsonl:2: dropped, and 2 more; they are no reports"));
+  EXPECT_EQ(read_all(path), "{\"step\": 1}\n{\"step\": 2}\n");
+}
+
 TEST(Metrics, RefusesWhatIsNoReport) {
   const TemporaryFolder folder;
   const auto path = folder.write("metrics.jsonl", "{\"step\": 1}\nnan\n{\"step\": 3}\n");
   EXPECT_THAT(message_of([&] { read_metrics(path); }), HasSubstr("metrics.jsonl:2: not a report: "));
-  EXPECT_THROW(drop_metrics_after(path, 1), Error);
-  EXPECT_EQ(read_all(path), "{\"step\": 1}\nnan\n{\"step\": 3}\n");
   for (const char* line : {"", "[]", "{}", "3", "{\"step\": \"x\"}", "{\"step\": 1, \"train_loss\": \"low\"}",
                            "{\"step\": 1}{", "{\"step\": null}", "{\"step\": 1, \"train_loss\": NaN}"})
     EXPECT_THROW(parse_metrics_line(line, "m:1"), Error) << line;

@@ -94,9 +94,10 @@ TEST_F(ProgramTest, ItsConfigRepeatsARun) {
 TEST_F(ProgramTest, ResumingContinuesBitForBitAndDropsNewerReports) {
   good({"train", "toy.cfg", "--max_iters=8", "--out_dir=straight"});
   good({"train", "toy.cfg"});
-  std::ofstream(folder_ / "run/metrics.jsonl", std::ios::app) << "{\"step\": 5}\n{\"step\": 6, \"tra";
+  std::ofstream(folder_ / "run/metrics.jsonl", std::ios::app) << "{\"step\": 5}\ngarbage\n{\"step\": 6, \"tra";
   const std::string out = good({"train", "run", "--init_from=resume", "--max_iters=8"});
   EXPECT_THAT(out, HasSubstr("resuming from run/step_00000004"));
+  EXPECT_THAT(out, HasSubstr("run/metrics.jsonl:6: dropped, and 1 more; they are no reports"));
   EXPECT_EQ(weights("straight"), weights("run"));
   const auto rows = metrics("run");
   ASSERT_EQ(rows.size(), 8U);
@@ -217,6 +218,27 @@ TEST_F(ProgramTest, ADamagedCheckpointIsNamedAndTheOneBeforeStillServes) {
   }
   fs::remove_all(latest);
   EXPECT_THAT(good({"train", "run", "--init_from=resume"}), HasSubstr("resuming from run/step_00000002"));
+}
+
+TEST_F(ProgramTest, AFieldOfAnotherTypeInTheSavedStateIsNamed) {
+  good({"train", "toy.cfg"});
+  const fs::path path = folder_ / "run/latest/state.json";
+  const std::string whole = read_all(path);
+  const Words resume{"train", "run", "--init_from=resume"}, sample{"sample", "run"};
+  const auto refused = [&](const char* section, const char* name, const nlohmann::json& value, const Words& words) {
+    auto state = nlohmann::json::parse(whole);
+    state[section][name] = value;
+    std::ofstream(path) << state;
+    const std::string message = bad(1, words);
+    EXPECT_THAT(message, HasSubstr("step_00000004/state.json: "));
+    return message;
+  };
+  EXPECT_THAT(refused("step", "scale", "big", resume), HasSubstr("scale is of type string, number is wanted"));
+  EXPECT_THAT(refused("step", "iteration", 4.5, resume), HasSubstr("iteration is of type number, integer is wanted"));
+  EXPECT_THAT(refused("step", "iteration", -1, sample), HasSubstr("applied is 4 and iteration -1"));
+  EXPECT_THAT(refused("trainer", "skipped", {1}, resume), HasSubstr("skipped is of type array, integer is wanted"));
+  EXPECT_THAT(refused("trainer", "dtype", nullptr, resume), HasSubstr("dtype is of type null, string is wanted"));
+  EXPECT_THAT(refused("trainer", "tokenizer", 7, sample), HasSubstr("the saved tokenizer is damaged"));
 }
 
 TEST_F(ProgramTest, ACheckpointOfAnotherArchitectureIsRefused) {

@@ -1,47 +1,9 @@
 #include "trainers/config/options.h"
 
-#include <algorithm>
-
-#include "trainers/nearest.h"
+#include "trainers/config/text_checks.h"
 
 namespace tessera {
 namespace {
-
-bool is_device(std::string_view text) {
-  int64_t index = 0;
-  if (text.starts_with("cuda:")) return parse_integer(text.substr(5), index) && index >= 0 && index < 1024;
-  return text == "auto" || text == "cpu" || text == "cuda";
-}
-
-bool is_device_list(std::string_view text) {
-  if (text == "all") return true;
-  while (true) {
-    const size_t comma = text.find(',');
-    int64_t index = 0;
-    if (!parse_integer(text.substr(0, comma), index) || index < 0 || index >= 1024) return false;
-    if (comma == std::string_view::npos) return true;
-    text.remove_prefix(comma + 1);
-  }
-}
-
-bool is_tokenizer(std::string_view text) {
-  constexpr std::string_view kPieces = "sentencepiece:";
-  int64_t size = 0;
-  if (text.starts_with(kPieces))
-    return parse_integer(text.substr(kPieces.size()), size) && size >= 8 && size <= 1'000'000;
-  return text == "char" || text == "byte";
-}
-
-// What a float holds, rounded to something readable.
-constexpr double kSmallestScale = 1e-37, kLargestScale = 1e38;
-
-bool is_loss_scale(std::string_view text) {
-  double scale = 0;
-  return text == "dynamic" || text == "off" ||
-         (parse_real(text, scale) && scale >= kSmallestScale && scale <= kLargestScale);
-}
-
-bool is_not_empty(std::string_view text) { return !text.empty(); }
 
 constexpr int64_t kMillion = 1'000'000;
 
@@ -299,35 +261,6 @@ const std::vector<IgnoredKey>& ignored_keys() {
       {"always_save_checkpoint", "checkpoints follow checkpoint_interval"},
   };
   return keys;
-}
-
-const Option* find_option(std::string_view name) {
-  for (const OptionSection& section : option_sections()) {
-    const auto found = std::ranges::find(section.options, name, &Option::name);
-    if (found != section.options.end()) return &*found;
-  }
-  return nullptr;
-}
-
-const IgnoredKey* find_ignored_key(std::string_view name) {
-  for (const IgnoredKey& key : ignored_keys()) {
-    const bool prefix = key.name.ends_with('*') && name.starts_with(key.name.substr(0, key.name.size() - 1));
-    if (prefix || key.name == name) return &key;
-  }
-  return nullptr;
-}
-
-std::optional<std::string> nearest_option(std::string_view name) {
-  std::string word(name);
-  std::ranges::replace(word, '-', '_');
-  std::vector<std::string> names;
-  for (const OptionSection& section : option_sections()) {
-    for (const Option& option : section.options) {
-      if (std::ranges::count(option.synonyms, word)) return option.name;
-      names.push_back(option.name);
-    }
-  }
-  return nearest(word, names);
 }
 
 }  // namespace tessera
