@@ -27,6 +27,7 @@ jobs() {
 step_table=()
 failed_steps=()
 started=$SECONDS
+started_at=$(date +%s)
 
 step() {
   local title=$1 begin=$SECONDS status result
@@ -44,21 +45,14 @@ step() {
   return "$status"
 }
 
-# A step whose findings are shown and do not fail the run.
-advise() {
-  local before=("${failed_steps[@]}")
-  step "$@" && return 0
-  step_table[-1]=${step_table[-1]/FAILED/advice}
-  failed_steps=("${before[@]}")
-}
-
 # A step that the later ones need.
 must() { step "$@" || finish; }
 
 finish() {
   say "Summary of $(basename "$0")"
   printf '%s\n' "${step_table[@]}"
-  tail -n 200 build/*/tests.log 2>/dev/null | grep 'tests passed'
+  find build -maxdepth 2 -name tests.log -newermt "@$started_at" -exec grep -H 'tests passed' {} + 2>/dev/null |
+    sed -E 's|^build/([^/]*)/tests.log|\1|'
   if ((${#failed_steps[@]})); then
     printf '\nFAILED after %s: %s\n' "$(duration $((SECONDS - started)))" "$(IFS=';' && echo "${failed_steps[*]}")"
     exit 1

@@ -2,44 +2,59 @@
 # The checks of `scripts/test --long`, which sources this. Each is one function; what it measured it says with `note`, and
 # the report carries it.
 
-build_with_sanitizers() {
-  configure asan -DTESSERA_BUILD_BENCHMARKS=OFF
-  build asan
+# long_step NAME TITLE COMMAND…: a step that adds a line to the report.
+long_step() {
+  local name=$1 begin=$SECONDS report=benchmarks/results/long.md commit
+  shift
+  rm -f build/long/notes
+  commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+  [ -z "$(git status --porcelain -uno -- . ':!benchmarks/results' 2>/dev/null)" ] || commit+=-dirty
+  step "$@"
+  [ -f "$report" ] || cat >"$report" <<'END'
+# Long tests
+
+Each run of `scripts/test --long=PART` adds a line. Trainings read tiny shakespeare where `TESSERA_TEXT` names a copy, else
+texts of this tree.
+
+| date | commit | part | result | seconds | machine | what it said |
+|---|---|---|---|---|---|---|
+END
+  printf '| %s | %s | %s | %s | %d | %s | %s |\n' "$(date -u +%F)" "$commit" "$name" "$result" \
+    $((SECONDS - begin)) "$(nproc) × $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs)" \
+    "$(sed 's/|/\\|/g' build/long/notes 2>/dev/null | paste -sd '#' | sed 's/#/; /g')" >>"$report"
 }
 
 tests_with_sanitizers() {
+  configure asan -DTESSERA_BUILD_BENCHMARKS=OFF
+  build asan
   ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 run_tests asan
   note "under ASan and UBSan: $(grep 'tests passed' build/asan/tests.log)"
 }
 
-# The CUDA kernels on the CPU, with the race checker and under ASan.
-build_simt_checked() {
-  configure simt-races && build simt-races kernels_test race_test || return 1
-  configure simt-asan && build simt-asan kernels_test
-}
+# The CUDA kernels on the CPU, with the race checker or under ASan.
+simt_races() { checked_simt simt-races kernels_test race_test; }
+simt_asan() { checked_simt simt-asan kernels_test; }
 
-simt_checked() {
-  local preset
-  for preset in simt-races simt-asan; do
-    ASAN_OPTIONS=detect_leaks=0 run_tests "$preset" -R '^(FlashAttention|Simt|Races|Stages|Norm|CrossEntropy|Embedding|Sum)' --timeout 600 || return 1
-    note "$preset: $(grep 'tests passed' "build/$preset/tests.log")"
-  done
+checked_simt() {
+  local preset=$1
+  configure "$preset" && build "$@" || return 1
+  ASAN_OPTIONS=detect_leaks=0 run_tests "$preset" -R '^(FlashAttention|Simt|Races|Stages|Norm|CrossEntropy|Embedding|Sum)' --timeout 600 || return 1
+  note "$(grep 'tests passed' "build/$preset/tests.log")"
 }
 
 # Deliberate faults in the attention kernels: each must be noticed.
 mutants() {
   scripts/mutants || return 1
-  mkdir -p build/long
   {
-    echo "faults in the attention kernels, all noticed:"
-    echo
+    printf '# Faults in the attention kernels\n\n`scripts/mutants` put each of these into the kernels, on %s.\n\n' "$(date -u +%F)"
     cat build/mutants/table.md
-  } >build/long/mutants.md
+  } >benchmarks/results/mutants.md
+  note "$(($(wc -l <build/mutants/table.md) - 2)) faults, all noticed (mutants.md)"
 }
 
 # Every fuzz target for a minute, from its seeds; what crashes one is left in build/fuzz.
 fuzzing() {
-  command -v clang++ >/dev/null || { echo "clang is not installed: skipped" && return 0; }
+  command -v clang++ >/dev/null || { note "not run: clang is not installed" && return 0; }
   CXX=clang++ cmake -G Ninja -B build/fuzz -DTESSERA_FUZZ=ON >/dev/null && build fuzz || return 1
   local target name
   for target in build/fuzz/tests/fuzz/*_fuzz; do
@@ -74,56 +89,24 @@ steady_memory() {
   ((after <= before + before / 50))
 }
 
-# The demonstration's training, and the published configuration on tiny shakespeare where TESSERA_TEXT names a copy.
-long_trainings() {
+demo_training() { train_and_note demo examples/demo.cfg; }
+
+# nanoGPT's configuration for the CPU, on tiny shakespeare: the median of three seeds.
+quality_training() {
   local seed losses=()
-  train_and_note demo examples/demo.cfg
-  [ -n "${TESSERA_TEXT:-}" ] || { note "shakespeare_char: not run, TESSERA_TEXT names no copy of tiny shakespeare" && return 0; }
-  for seed in 1 2 3; do
-    train_and_note "shakespeare_$seed" examples/shakespeare_char.cfg --data="$TESSERA_TEXT" --device=cpu --block_size=64 \
-      --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0 \
-      --eval_iters=200 --seed="$seed"
+  [ -n "${TESSERA_TEXT:-}" ] || { note "not run: TESSERA_TEXT names no copy of tiny shakespeare" && return 0; }
+  for seed in 1337 1338 1339; do
+    train_and_note "shakespeare_$seed" examples/shakespeare_char.cfg --data="$TESSERA_TEXT" --device=cpu --log_interval=1 \
+      --block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 \
+      --dropout=0.0 --eval_iters=200 --seed="$seed"
     losses+=("$final_loss")
   done
-  note "shakespeare_char: median validation loss $(printf '%s\n' "${losses[@]}" | sort -g | sed -n 2p), at most 1.91 wanted"
+  note "median $(printf '%s\n' "${losses[@]}" | sort -g | sed -n 2p), at most 1.91 wanted"
   printf '%s\n' "${losses[@]}" | sort -g | awk 'NR == 2 { exit !($1 <= 1.91) }'
 }
 
 train_and_note() {
-  local name=$1
-  shift
-  rm -rf "build/long/$name"
-  build/release/tessera train "$@" --out_dir="build/long/$name" >"build/long/$name.log" 2>&1
-  final_loss=$(grep -o '"val_loss": *[0-9.]*' "build/long/$name/metrics.jsonl" | tail -n 1 | grep -o '[0-9.]*$')
-  note "$name: final validation loss $final_loss"
-}
-
-# Runs a command and notes its last line; what a failing one said is shown.
-note_last_line() {
-  local said
-  said=$("$@") || { echo "$said" && return 1; }
-  note "$(tail -n 1 <<<"$said")"
-}
-
-note() {
+  mkdir -p build/long
   echo "$*"
-  echo "* $*" >>build/long_notes.txt
-}
-
-# The table of steps and what they noted, as a page that is committed.
-write_report() {
-  {
-    echo "# Long tests"
-    echo
-    echo "\`scripts/test --long\` at $(git describe --always --dirty 2>/dev/null || echo 'an unknown commit'), $(date -u +%F)," \
-      "$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) cores, $("${CXX:-g++}" --version | head -n 1)."
-    echo
-    echo '```'
-    printf '%s\n' "${step_table[@]}"
-    echo '```'
-    echo
-    cat build/long_notes.txt
-    [ -f build/long/mutants.md ] && echo && cat build/long/mutants.md
-  } >benchmarks/results/long_tests.md
-  echo "Report: benchmarks/results/long_tests.md"
+  echo "$*" >>build/long/notes
 }
