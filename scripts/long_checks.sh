@@ -4,12 +4,13 @@
 
 # long_step NAME TITLE COMMAND…: a step that adds a line to the report.
 long_step() {
-  local name=$1 begin=$SECONDS report=benchmarks/results/long.md commit
+  local name=$1 begin=$SECONDS report=benchmarks/results/long.md commit status
   shift
   rm -f build/long/notes
   commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
   [ -z "$(git status --porcelain -uno -- . ':!benchmarks/results' 2>/dev/null)" ] || commit+=-dirty
   step "$@"
+  status=$?
   [ -f "$report" ] || cat >"$report" <<'END'
 # Long tests
 
@@ -19,7 +20,7 @@ texts of this tree.
 | date | commit | part | result | seconds | machine | what it said |
 |---|---|---|---|---|---|---|
 END
-  printf '| %s | %s | %s | %s | %d | %s | %s |\n' "$(date -u +%F)" "$commit" "$name" "$result" \
+  printf '| %s | %s | %s | %s | %d | %s | %s |\n' "$(date -u +%F)" "$commit" "$name" "$( ((status == 0)) && echo ok || echo FAILED)" \
     $((SECONDS - begin)) "$(nproc) × $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs)" \
     "$(sed 's/|/\\|/g' build/long/notes 2>/dev/null | paste -sd '#' | sed 's/#/; /g')" >>"$report"
 }
@@ -84,7 +85,7 @@ steady_memory() {
   done
   wait "$child"
   read -r before after < <(awk '{ v[NR] = $1 } END { q = int(NR / 4); for (i = q + 1; i <= 2 * q; ++i) a += v[i]
-    for (i = 3 * q + 1; i <= 4 * q; ++i) b += v[i]; printf "%d %d", a / q, b / q }' "$samples")
+    for (i = 3 * q + 1; i <= 4 * q; ++i) b += v[i]; printf "%d %d\n", a / q, b / q }' "$samples")
   note "resident memory over 2,000 steps: $before kB in the second quarter, $after kB in the last"
   ((after <= before + before / 50))
 }
@@ -106,6 +107,22 @@ quality_training() {
 }
 
 train_and_note() {
+  local name=$1
+  shift
+  rm -rf "build/long/$name"
+  build/release/tessera train "$@" --out_dir="build/long/$name" >"build/long/$name.log" 2>&1
+  final_loss=$(grep -o '"val_loss": *[0-9.]*' "build/long/$name/metrics.jsonl" | tail -n 1 | grep -o '[0-9.]*$')
+  note "$name: final validation loss $final_loss"
+}
+
+# Runs a command and notes its last line; what a failing one said is shown.
+note_last_line() {
+  local said
+  said=$("$@") || { echo "$said" && return 1; }
+  note "$(tail -n 1 <<<"$said")"
+}
+
+note() {
   mkdir -p build/long
   echo "$*"
   echo "$*" >>build/long/notes
