@@ -94,9 +94,9 @@ struct CrossEntropyOptions {
   int32_t ignore_index = -1;
   double denominator = 0;  ///< the loss is the sum over tokens divided by this; 0: the number of tokens that count
 };
-/// Softmax cross-entropy of logits [..., V] against targets i32 [...] → scalar. Reuses the memory of the logits for
-/// their gradient if nobody else holds them.
-Variable cross_entropy(const Variable& logits, const Tensor& targets, const CrossEntropyOptions& options = {});
+/// Softmax cross-entropy of logits [..., V] against targets i32 [...] → scalar. Logits that nobody else holds, as those
+/// of a call's own argument, become their gradient at once and are read a single time.
+Variable cross_entropy(Variable logits, const Tensor& targets, const CrossEntropyOptions& options = {});
 
 // ── Attention ──
 

@@ -90,7 +90,8 @@ void Trainer::enqueue(std::span<const MicroInput> inputs, int64_t iteration, dou
     const Pass pass = Pass::recording({.iteration = iteration,
                                        .seed = static_cast<uint64_t>(config_.seed),
                                        .first_sample = input.first_sample,
-                                       .keys = keys});
+                                       .keys = keys,
+                                       .loss_scale = control.scale()});
     beat(Phase::forward);
     const Variable loss = model_.loss(pass.input(input.ids), input.targets, tokens);
     control.add_loss(loss.value());

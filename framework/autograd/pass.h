@@ -26,6 +26,7 @@ class Pass {
     int64_t first_sample = 0;     ///< global index of row 0 of the batch, so that ranks agree
     DropoutKeys* keys = nullptr;  ///< where recorded kernels find the keys of dropout
     KvCache* cache = nullptr;     ///< attention appends to it and reads from it (inference only)
+    Tensor loss_scale = {};       ///< what backward() is going to start from, a scalar on the device; undefined: 1
   };
 
   /// No pass: what constants and parameters carry. They join the pass of the activation they meet.

@@ -1,5 +1,5 @@
-// Softmax cross-entropy. What backward keeps is the logits, and it turns them into their gradient in place if nobody
-// else holds them: no second tensor of that size exists.
+// Softmax cross-entropy. Logits that nobody else holds become their gradient in place while the loss is computed, so
+// that they are read once; what backward() will start from is known to the pass. Other logits are kept for backward.
 #include "kernels/cross_entropy/cross_entropy.h"
 
 #include "framework/ops.h"
@@ -14,51 +14,100 @@ double count_targets(const Tensor& targets, int32_t ignore_index) {
   return static_cast<double>(ids.size()) - static_cast<double>(std::count(ids.begin(), ids.end(), ignore_index));
 }
 
-}  // namespace
+/// The op's inputs, checked and made flat, and where its results go.
+struct Call {
+  Tensor x, ids, row_loss, lse;
+  int32_t ignore_index;
+  double scale;
 
-Variable cross_entropy(const Variable& logits, const Tensor& targets, const CrossEntropyOptions& options) {
+  CrossEntropyForward forward(const StatusFlag& status) const {
+    return {.logits = x.in<2>(),
+            .targets = ids.in<1>(),
+            .ignore_index = ignore_index,
+            .loss = row_loss.out<1>(),
+            .lse = lse.out<1>(),
+            .status = status.pointer()};
+  }
+};
+
+Call make_call(const Variable& logits, const Tensor& targets, const CrossEntropyOptions& options) {
   expect(
       logits.rank() >= 1 && targets.dtype() == DType::i32 && targets.numel() * logits.dim(-1) == logits.value().numel(),
       "cross_entropy: logits {} and {} targets {} do not fit; targets are int32, one per row of logits", logits.shape(),
       targets.dtype(), targets.shape());
-  const Tensor x = logits.value().rows();
-  const Tensor ids = targets.to_contiguous().view({-1});
+  const Tensor x = logits.value().rows(), ids = targets.to_contiguous().view({-1});
   const DType dtype = accumulate_dtype(x.dtype());
-  const Tensor row_loss = Tensor::empty({x.dim(0)}, dtype, x.device());
-  const Tensor lse = Tensor::empty({x.dim(0)}, dtype, x.device());
-  const StatusFlag status(x.device());
-  launch(CrossEntropyForward{.logits = x.in<2>(),
-                             .targets = ids.in<1>(),
-                             .ignore_index = options.ignore_index,
-                             .loss = row_loss.out<1>(),
-                             .lse = lse.out<1>(),
-                             .status = status.pointer()},
-         exec_of(x.device()));
-  if (x.device().is_cpu() && status.bad_row() >= 0) {
-    fail("cross_entropy: target {} is {}, outside the vocabulary of {}", status.bad_row(),
-         ids.slice(0, status.bad_row(), status.bad_row() + 1).item(), x.dim(1));
-  }
   const double count = options.denominator > 0 ? options.denominator : count_targets(ids, options.ignore_index);
-  const double scale = count > 0 ? 1 / count : 0;
-  const Tensor loss = Tensor::empty({}, dtype, x.device());
-  launch(Sum{.x = row_loss.view({1, -1, 1}).in<3>(), .scale = scale, .beta = 0, .y = loss.out<2>()},
-         exec_of(x.device()));
+  return {.x = x,
+          .ids = ids,
+          .row_loss = Tensor::empty({x.dim(0)}, dtype, x.device()),
+          .lse = Tensor::empty({x.dim(0)}, dtype, x.device()),
+          .ignore_index = options.ignore_index,
+          .scale = count > 0 ? 1 / count : 0};
+}
 
-  auto backward = [x, ids, lse, scale, ignore = options.ignore_index, shape = logits.shape()](const Tensor& dloss,
-                                                                                              GradientSlot dlogits) {
-    if (!dlogits.wanted()) return;
-    const Tensor dx = x.unique() ? x : empty_like(x);
-    launch(CrossEntropyBackward{.logits = x.in<2>(),
-                                .targets = ids.in<1>(),
-                                .ignore_index = ignore,
-                                .lse = lse.in<1>(),
-                                .dloss = dloss.in<0>(),
-                                .scale = scale,
-                                .dlogits = dx.out<2>()},
-           exec_of(x.device()));
+// float16 has no room for a gradient whose scale is not known yet, and an observer shows the logits to somebody.
+bool becomes_gradient(const Variable& logits, const Tensor& x) {
+  const Pass& pass = logits.pass();
+  return pass.is_recording() && logits.wants_gradient() && !pass.observer() && x.unique(2) && x.contiguous() &&
+         (x.dtype() != DType::f16 || pass.options().loss_scale.defined());
+}
+
+Tensor sum_rows(const Call& call) {
+  const Tensor loss = Tensor::empty({}, call.row_loss.dtype(), call.x.device());
+  launch(Sum{.x = call.row_loss.view({1, -1, 1}).in<3>(), .scale = call.scale, .beta = 0, .y = loss.out<2>()},
+         exec_of(loss.device()));
+  return loss;
+}
+
+void check(const Call& call, const StatusFlag& status) {
+  if (!call.x.device().is_cpu() || status.bad_row() < 0) return;
+  fail("cross_entropy: target {} is {}, outside the vocabulary of {}", status.bad_row(),
+       call.ids.slice(0, status.bad_row(), status.bad_row() + 1).item(), call.x.dim(1));
+}
+
+Variable with_gradient_now(const Variable& logits, const Call& call) {
+  const StatusFlag status(call.x.device());
+  const Tensor expected = logits.pass().options().loss_scale;
+  CrossEntropyForward forward = call.forward(status);
+  forward.dloss = expected.in<0>();
+  forward.scale = call.scale;
+  forward.dlogits = call.x.out<2>();
+  launch(forward, exec_of(call.x.device()));
+  check(call, status);
+  auto backward = [dx = call.x, expected, shape = logits.shape()](const Tensor& dloss, GradientSlot dlogits) {
+    launch(CrossEntropyCorrection{.expected = expected.in<0>(), .arriving = dloss.in<0>(), .dlogits = dx.out<2>()},
+           exec_of(dx.device()));
     dlogits.add(dx.view(shape));
   };
-  return record("cross_entropy", loss, std::move(backward), logits);
+  return record("cross_entropy", sum_rows(call), std::move(backward), logits);
+}
+
+Variable with_gradient_later(const Variable& logits, const Call& call) {
+  const StatusFlag status(call.x.device());
+  launch(call.forward(status), exec_of(call.x.device()));
+  check(call, status);
+  auto backward = [call, shape = logits.shape()](const Tensor& dloss, GradientSlot dlogits) {
+    if (!dlogits.wanted()) return;
+    const Tensor dx = call.x.unique() ? call.x : empty_like(call.x);
+    launch(CrossEntropyBackward{.logits = call.x.in<2>(),
+                                .targets = call.ids.in<1>(),
+                                .ignore_index = call.ignore_index,
+                                .lse = call.lse.in<1>(),
+                                .dloss = dloss.in<0>(),
+                                .scale = call.scale,
+                                .dlogits = dx.out<2>()},
+           exec_of(dx.device()));
+    dlogits.add(dx.view(shape));
+  };
+  return record("cross_entropy", sum_rows(call), std::move(backward), logits);
+}
+
+}  // namespace
+
+Variable cross_entropy(Variable logits, const Tensor& targets, const CrossEntropyOptions& options) {
+  const Call call = make_call(logits, targets, options);
+  return becomes_gradient(logits, call.x) ? with_gradient_now(logits, call) : with_gradient_later(logits, call);
 }
 
 }  // namespace tessera::ops

@@ -70,7 +70,7 @@ bool Tensor::contiguous() const {
   return true;
 }
 
-bool Tensor::unique() const { return storage_.use_count() == 1; }
+bool Tensor::unique(long holders) const { return storage_.use_count() == holders; }
 
 void* Tensor::address() const {
   expect(defined(), "tensor: an undefined tensor has no data");

@@ -47,8 +47,8 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const;
   bool contiguous() const;
-  /// True when no other Tensor shares this memory, so that it may be overwritten.
-  bool unique() const;
+  /// True when nobody but the caller's `holders` Tensors shares this memory, so that it may be overwritten.
+  bool unique(long holders = 1) const;
   bool shares_memory_with(const Tensor& other) const { return storage_ == other.storage_; }
   int64_t offset() const { return offset_; }
 

@@ -80,12 +80,28 @@ void backward_row(const CrossEntropyBackward& op, T factor, int64_t r) {
   }
 }
 
+double one_or(const In<0>& x) {
+  double one = 1;
+  return x ? *load_run(x, 0, 1, &one) : one;
+}
+
 }  // namespace
 
 void CrossEntropyForward::operator()(Cpu) const {
+  const CrossEntropyBackward gradient{.logits = logits,
+                                      .targets = targets,
+                                      .ignore_index = ignore_index,
+                                      .lse = read_only(lse),
+                                      .dloss = dloss,
+                                      .scale = scale,
+                                      .dlogits = dlogits};
   select_compute(
       [&]<class T>() {
-        parallel_for(logits.shape[0], row_grain(logits.shape[1]), [&](int64_t r) { forward_row<T>(*this, r); });
+        const T factor = static_cast<T>(one_or(dloss) * scale);
+        parallel_for(logits.shape[0], row_grain(logits.shape[1]), [&](int64_t r) {
+          forward_row<T>(*this, r);
+          if (dlogits) backward_row(gradient, factor, r);  // while the row is in the cache
+        });
       },
       logits.dtype);
 }
@@ -93,13 +109,31 @@ void CrossEntropyForward::operator()(Cpu) const {
 void CrossEntropyBackward::operator()(Cpu) const {
   select_compute(
       [&]<class T>() {
-        double one = 1;
-        const double arriving = dloss ? *load_run(dloss, 0, 1, &one) : one;
-        const T factor = static_cast<T>(arriving * scale);
+        const T factor = static_cast<T>(one_or(dloss) * scale);
         parallel_for(logits.shape[0], row_grain(logits.shape[1]),
                      [&](int64_t r) { backward_row<T>(*this, factor, r); });
       },
       logits.dtype);
+}
+
+void CrossEntropyCorrection::operator()(Cpu) const {
+  const double wanted = one_or(arriving), formed = one_or(expected);
+  if (wanted == formed) return;
+  select_compute(
+      [&]<class T>() {
+        const T factor = static_cast<T>(wanted / formed);
+        parallel_for(dlogits.shape[0], row_grain(dlogits.shape[1]), [&](int64_t r) {
+          T buffer[kRun];
+          for (int64_t i = 0; i < dlogits.shape[1]; i += kRun) {
+            const int64_t n = std::min(kRun, dlogits.shape[1] - i), at = r * dlogits.strides[0] + i;
+            const T* x = load_run(read_only(dlogits), at, n, buffer);
+            T* y = target_run(dlogits, at, buffer);
+            for (int64_t k = 0; k < n; ++k) y[k] = x[k] * factor;
+            store_run(y, dlogits, at, n);
+          }
+        });
+      },
+      dlogits.dtype);
 }
 
 }  // namespace tessera

@@ -180,14 +180,6 @@ void run_tiles(const FlashAttentionBackward& op, Cuda cuda) {
   run_plain<float>(op, cuda, {row_flags, plan.tile_q}, {call.key_flags, plan.tile_k});
 }
 
-/// Whether a block may have as much shared memory; GPUs for desktops have less.
-bool has_shared_memory(Cuda cuda, size_t bytes) {
-  int most = 0;
-  cuda_check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda.device),
-             "cudaDeviceGetAttribute");
-  return bytes <= static_cast<size_t>(most);
-}
-
 }  // namespace
 
 void FlashAttentionBackward::operator()(Cuda cuda) const {
@@ -210,7 +202,7 @@ AttentionPlan FlashAttentionBackward::plan(Cuda cuda) const {
   with_compiled_head(q.shape[3], [&]<int Head>() {
     select<false, true>("flash_attention", has_extras(*this), [&]<bool Extras>() {
       using Atomic = sm80::DkvTiles<Head, Extras, true>;
-      plan.atomic = !options.deterministic && has_shared_memory(cuda, sizeof(Atomic));
+      plan.atomic = !options.deterministic && block_may_share(cuda, sizeof(Atomic));
       plan.tile_q =
           tile_within(options.q_bucket_size, plan.atomic ? Atomic::kQueries : sm80::DqTiles<Head, Extras>::kRows);
       plan.tile_k =

@@ -22,6 +22,14 @@ struct Grid {
 /// The number of pieces of `size` that cover `n`.
 inline int64_t pieces_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
+/// Whether a block may have as much shared memory; GPUs for desktops have less.
+inline bool block_may_share(Cuda cuda, size_t bytes) {
+  int most = 0;
+  cuda_check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda.device),
+             "cudaDeviceGetAttribute");
+  return bytes <= static_cast<size_t>(most);
+}
+
 /// Enqueues `kernel(args…)`; nothing happens for an empty grid. `name` is for messages.
 template <class... Params, class... Args>
 void launch_grid(const char* name, void (*kernel)(Params...), Cuda cuda, const Grid& grid, const Args&... args) {

@@ -32,6 +32,31 @@ TEST(CrossEntropy, MeanOverTheTokensThatCount) {
            {logits}, {total / 100});
 }
 
+// Logits that nobody else holds become their gradient while the loss is computed, whatever arrives afterwards.
+TEST(CrossEntropy, FormsTheGradientWithTheLoss) {
+  const Tensor logits = uniform({2, 3, 11}, 1, -3, 3);
+  const std::vector<int32_t> ids{0, 10, kIgnore, 3, 3, kIgnore};
+  const Tensor targets = Tensor::from(ids, {2, 3});
+  const auto loss = [&](std::span<const Variable> v) { return ops::cross_entropy(ops::scale(v[0], 2), targets); };
+  check_op(loss, {logits}, {total_loss(ops::scale(logits, 2).value(), ids) / 4});
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    const Device device = test_device();
+    const Tensor x = logits.to(dtype).to(device), y = targets.to(device),
+                 seed = Tensor::full({}, 64, DType::f32, device);
+    const auto gradient = [&](const Pass::Options& options, bool held) {
+      const Pass pass = Pass::recording(options);
+      const Variable leaf = pass.leaf(x), scaled = ops::scale(leaf, 2);
+      backward(held ? ops::cross_entropy(scaled, y) : ops::cross_entropy(ops::scale(leaf, 2), y), seed);
+      return doubles(leaf.gradient().to(Device{}));
+    };
+    const std::vector<double> later = gradient({}, true);
+    EXPECT_EQ(gradient({.loss_scale = seed}, false), later) << to_string(dtype);
+    EXPECT_EQ(gradient({}, false), later) << to_string(dtype);
+    if (dtype == DType::f16) continue;  // with another scale other numbers lose digits to the subnormal range
+    EXPECT_EQ(gradient({.loss_scale = Tensor::full({}, 16, DType::f32, device)}, false), later) << to_string(dtype);
+  }
+}
+
 TEST(CrossEntropy, NothingCounts) {
   const Pass pass = Pass::recording({});
   const Variable logits = pass.leaf(uniform({2, 5}, 1));
@@ -69,6 +94,36 @@ TEST(CrossEntropy, ReusesTheMemoryOfTheLogits) {
       EXPECT_EQ(doubles(kept), doubles(x.value()));
     }
   }
+}
+
+// What a recording pass writes over logits must not reach whoever still holds them: views, saved values, observers.
+TEST(CrossEntropy, LeavesLogitsAloneThatSomebodyHolds) {
+  const Tensor targets = Tensor::from(std::vector<int32_t>{1, 4}, {2});
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(uniform({2, 5}, 1));
+  const auto copied = [&] {
+    return record(
+        "probe", x.value().contiguous_copy(), [](const Tensor&, GradientSlot) {}, x);
+  };
+  Tensor view;
+  const auto with_a_view = [&] {
+    Variable logits = copied();
+    view = logits.value().view({10});
+    return logits;
+  };
+  ops::cross_entropy(with_a_view(), targets);
+  EXPECT_EQ(doubles(view), doubles(x.value()));
+  Variable held = copied();
+  ops::cross_entropy(held, targets);
+  EXPECT_EQ(doubles(held.value()), doubles(x.value()));
+  Tensor watched;
+  const Pass shown = Pass::recording({}).with_observer(
+      [&](const char*, std::span<const Variable* const> inputs, std::span<const Tensor>) {
+        watched = inputs[0]->value().contiguous_copy();
+      });
+  const Variable leaf = shown.leaf(x.value().contiguous_copy());
+  ops::cross_entropy(ops::scale(leaf, 1), targets);
+  EXPECT_EQ(doubles(watched), doubles(x.value()));
 }
 
 TEST(CrossEntropy, SaysWhichTargetIsBad) {

@@ -34,15 +34,33 @@ struct Outcome {
   int32_t status = 0;
 };
 
+// Loss and gradient in one go, the gradient elsewhere or over the logits: the same bits as one after the other.
+void expect_same_at_once(const CrossEntropyForward& forward, const CrossEntropyBackward& backward, const Array& logits,
+                         const Outcome& expected, int64_t rows, int64_t width) {
+  for (const bool in_place : {false, true}) {
+    Array gradient = in_place ? logits : Array(logits.dtype(), {rows, width}, 1);
+    Array loss(expected.loss.dtype(), {rows}), lse(expected.loss.dtype(), {rows});
+    CrossEntropyForward both = forward;
+    if (in_place) both.logits = gradient.in<2>();
+    both.loss = loss.out<1>(), both.lse = lse.out<1>();
+    both.dloss = backward.dloss, both.scale = backward.scale, both.dlogits = gradient.out<2>();
+    run_on_test_device(both);
+    EXPECT_TRUE(loss.bytes() == expected.loss.bytes()) << "in place: " << in_place;
+    EXPECT_TRUE(lse.bytes() == expected.lse.bytes()) << "in place: " << in_place;
+    EXPECT_TRUE(gradient.values() == expected.dlogits.values()) << "in place: " << in_place;
+  }
+}
+
 Outcome run(const Array& logits, const Array& targets, int64_t rows, int64_t width, double dloss, double scale) {
   const DType type = accumulate_dtype(logits.dtype());
   Outcome outcome{Array(type, {rows}), Array(type, {rows}), Array(logits.dtype(), {rows, width}, 1)};
-  run_on_test_device(CrossEntropyForward{.logits = logits.in<2>(),
-                                         .targets = targets.in<1>(),
-                                         .ignore_index = kIgnore,
-                                         .loss = outcome.loss.out<1>(),
-                                         .lse = outcome.lse.out<1>(),
-                                         .status = &outcome.status});
+  const CrossEntropyForward forward{.logits = logits.in<2>(),
+                                    .targets = targets.in<1>(),
+                                    .ignore_index = kIgnore,
+                                    .loss = outcome.loss.out<1>(),
+                                    .lse = outcome.lse.out<1>(),
+                                    .status = &outcome.status};
+  run_on_test_device(forward);
   const Array arriving = Array::of(type, {}, {dloss});
   const CrossEntropyBackward backward{.logits = logits.in<2>(),
                                       .targets = targets.in<1>(),
@@ -58,6 +76,7 @@ Outcome run(const Array& logits, const Array& targets, int64_t rows, int64_t wid
   again.dlogits = in_place.out<2>();
   run_on_test_device(again);
   EXPECT_TRUE(in_place.values() == outcome.dlogits.values()) << "in place gives other bits";
+  expect_same_at_once(forward, backward, logits, outcome, rows, width);
   return outcome;
 }
 
@@ -80,6 +99,38 @@ TEST(CrossEntropy, ShapesAndDtypes) {
       expect_close(actual.dlogits, expected.dlogits, rounding_unit(dtype) + 40 * unit,
                    40 * unit * dloss / 3 + (dtype == DType::f16 ? 0x1p-25 : 0));
     }
+  }
+}
+
+// One row of 42,000 is more than a block of the emulated GPU holds, and is read twice.
+TEST(CrossEntropy, LongRows) {
+  for (const int64_t width : {42000, 30011}) {
+    const Array logits = Array::random(DType::f32, {2, width}, 1, -6, 6);
+    const Array targets = Array::of(DType::i32, {2}, {7, static_cast<double>(width - 1)});
+    const Outcome actual = run(logits, targets, 2, width, 1, 1);
+    const Reference expected = reference(logits, targets, 2, width, 1);
+    expect_close(actual.loss, expected.loss, 0x1p-20, 0x1p-20);
+    expect_close(actual.dlogits, expected.dlogits, 0x1p-18, 0x1p-20);
+  }
+}
+
+TEST(CrossEntropy, AGradientIsCorrectedWhereSomethingElseArrived) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
+    const Array before = Array::random(dtype, {5, 33}, 1, -1, 1, 3);
+    const DType type = accumulate_dtype(dtype);
+    const Array four = Array::of(type, {}, {4}), half = Array::of(type, {}, {0.5});
+    const auto corrected = [&](const In<0>& expected, const Array& arriving) {
+      Array gradient = before;
+      run_on_test_device(
+          CrossEntropyCorrection{.expected = expected, .arriving = arriving.in<0>(), .dlogits = gradient.out<2>()});
+      return gradient.values();
+    };
+    EXPECT_EQ(corrected(half.in<0>(), half), before.values());
+    std::vector<double> expected = before.values();
+    for (double& x : expected) x *= 4;
+    EXPECT_EQ(corrected({}, four), expected);
+    for (double& x : expected) x /= 32;
+    EXPECT_EQ(corrected(four.in<0>(), half), expected);
   }
 }
 
