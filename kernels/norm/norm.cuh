@@ -1,5 +1,6 @@
 // Layer norm and RMS norm as one algorithm on the GPU: an RMS norm is a layer norm whose means are taken as zero. A row
-// belongs to one warp; sums over rows are formed over fixed chunks, which are added in order.
+// belongs to one warp, or to one block where it is wider than a warp's registers; sums over rows are formed over fixed
+// chunks, which are added in order.
 #pragma once
 
 #include "kernels/common/cuda/elements.cuh"
@@ -48,23 +49,54 @@ __device__ void normalize_row(const Elements<2>& from, int64_t row, T mean, T rs
   }
 }
 
-/// Calls `body.operator()<Runs>()` with the number of registers' runs that hold a row, 0 where none of the compiled do:
-/// such rows, and those in f64, are read more than once.
-template <class T, class Body>
-void with_runs(int64_t width, Body&& body) {
-  if constexpr (std::is_same_v<T, float>) {
-    if (width <= kWarpStep) return body.template operator()<1>();
-    if (width <= 2 * kWarpStep) return body.template operator()<2>();
-    if (width <= 4 * kWarpStep) return body.template operator()<4>();
-  }
-  body.template operator()<0>();
+/// Who shares a row.
+enum class Team : uint8_t { warp, block };
+
+inline constexpr int kBlockThreads = 512;  ///< at most, of a block that shares a row
+
+/// This thread's place in its team.
+template <Team Members>
+__device__ int member() {
+  return Members == Team::warp ? lane_index() : thread_index();
 }
 
-/// Where run `run` of this lane begins in a row, and how much of it there is.
+template <class T>
+struct SumRoom {
+  T values[32];
+};
+
+/// The sum over a team; a block uses the beginning of its shared memory.
+template <Team Members, class T>
+__device__ T team_sum(T value) {
+  if constexpr (Members == Team::warp) return warp_reduce(value, Plus{});
+  else return block_reduce(value, shared_memory<SumRoom<T>>().values, Plus{});
+}
+
+/// Calls `body.operator()<Members, Runs>()` with the team and the number of registers' runs per thread that hold a row;
+/// 0 where none of the compiled do: such rows, and those in f64, are read more than once.
+template <class T, class Body>
+void with_team(int64_t width, Body&& body) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (width <= kWarpStep) return body.template operator()<Team::warp, 1>();
+    if (width <= 2 * kWarpStep) return body.template operator()<Team::warp, 2>();
+    if (width <= 4 * kWarpStep) return body.template operator()<Team::warp, 4>();
+    if (width <= 2 * kBlockThreads * kVector) return body.template operator()<Team::block, 2>();
+  }
+  body.template operator()<Team::warp, 0>();
+}
+
+/// Threads of a block that shares a row.
+inline int threads_for(int64_t width, int runs) {
+  return static_cast<int>(32 * pieces_of(width, int64_t{32} * runs * kVector));
+}
+
+/// Where run `run` of this thread begins in a row, and how much of it there is.
+template <Team Members>
 struct RowRun {
   int64_t begin;
   int length;
-  __device__ RowRun(int run, int64_t width) : begin((run * 32 + lane_index()) * kVector), length(0) {
+  __device__ RowRun(int run, int64_t width)
+      : begin((run * (Members == Team::warp ? 32 : thread_count()) + member<Members>()) * kVector), length(0) {
     if (begin < width) length = run_length(width - begin);
   }
 };

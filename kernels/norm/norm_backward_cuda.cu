@@ -1,3 +1,4 @@
+#include "kernels/common/cuda/pieces.cuh"
 #include "kernels/common/cuda/scratch.h"
 #include "kernels/norm/layer_norm.h"
 #include "kernels/norm/norm.cuh"
@@ -32,9 +33,13 @@ struct ColumnSums {
   T parts[kRowsPerBlock][Runs * kWarpStep];
 };
 
-/// partial[c] = the sum over the warps of a block.
+template <class T, Team Members, int Runs>
+inline constexpr size_t kSharedBytes = Members == Team::warp ? sizeof(ColumnSums<T, Runs>) : sizeof(SumRoom<T>);
+
+/// partial[c] = the sum over the warps of a block that has a row per warp.
 template <class T, int Runs>
-__device__ void add_warps(ColumnSums<T, Runs>& smem, const T (&sums)[Runs][kVector], int64_t width, T* partial) {
+__device__ void add_warps(const T (&sums)[Runs][kVector], int64_t width, T* partial) {
+  auto& smem = shared_memory<ColumnSums<T, Runs>>();
   sync_threads();
 #pragma unroll
   for (int r = 0; r < Runs; ++r)
@@ -48,16 +53,33 @@ __device__ void add_warps(ColumnSums<T, Runs>& smem, const T (&sums)[Runs][kVect
   }
 }
 
-/// dx of `rows` rows, and their contribution to dweight and dbias: a row stays in registers, everything is read once.
-template <class T, int Runs>
-__global__ void __launch_bounds__(32 * kRowsPerBlock)
-    short_kernel(const __grid_constant__ BackwardArguments norm, int64_t rows, T* weight_partial, T* bias_partial) {
-  auto& smem = shared_memory<ColumnSums<T, Runs>>();
+/// partial[c] = the sums over rows of a block; in one that shares its rows every thread has columns of its own.
+template <class T, Team Members, int Runs>
+__device__ void write_sums(const T (&sums)[Runs][kVector], int64_t width, T* partial) {
+  if constexpr (Members == Team::warp) {
+    add_warps(sums, width, partial);
+  } else {
+#pragma unroll
+    for (int r = 0; r < Runs; ++r) {
+      const RowRun<Members> run(r, width);
+#pragma unroll
+      for (int k = 0; k < kVector; ++k)
+        if (k < run.length) partial[run.begin + k] = sums[r][k];
+    }
+  }
+}
+
+/// dx of `rows` rows, and their contribution to dweight and dbias: a row stays in its team's registers, everything is
+/// read once.
+template <class T, Team Members, int Runs>
+__global__ void __launch_bounds__(Members == Team::warp ? 32 * kRowsPerBlock : kBlockThreads)
+    norm_kernel(const __grid_constant__ BackwardArguments norm, int64_t rows, T* weight_partial, T* bias_partial) {
   const int64_t width = norm.x.shape[1], first = static_cast<int64_t>(block_index().x) * rows;
   const int64_t end = first + rows < norm.x.shape[0] ? first + rows : norm.x.shape[0];
   T dweight[Runs][kVector] = {}, dbias[Runs][kVector] = {};
 #pragma unroll 1
-  for (int64_t row = first + warp_index(); row < end; row += kRowsPerBlock) {
+  for (int64_t row = first + (Members == Team::warp ? warp_index() : 0); row < end;
+       row += Members == Team::warp ? kRowsPerBlock : 1) {
     const T mean = norm.mean ? norm.mean.as<T>()[row * norm.mean.strides[0]] : T(0);
     const T rstd = norm.rstd.as<T>()[row * norm.rstd.strides[0]];
     const T factor = norm.normalized ? T(1) : rstd;  // ŝ = (x − mean)·factor
@@ -65,7 +87,7 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock)
     RowSums<T> sums{0, 0};
 #pragma unroll
     for (int r = 0; r < Runs; ++r) {
-      const RowRun run(r, width);
+      const RowRun<Members> run(r, width);
       if (run.length == 0) continue;
       T w[kVector];
       load_run(norm.x, row * norm.x.strides[0] + run.begin, run.length, x[r]);
@@ -81,11 +103,11 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock)
         sums.gs += g[r][k] * x[r][k];
       }
     }
-    sums.g = norm.centered ? warp_reduce(sums.g, Plus{}) / static_cast<T>(width) : T(0);
-    sums.gs = warp_reduce(sums.gs, Plus{}) / static_cast<T>(width);
+    sums.g = norm.centered ? team_sum<Members>(sums.g) / static_cast<T>(width) : T(0);
+    sums.gs = team_sum<Members>(sums.gs) / static_cast<T>(width);
 #pragma unroll
     for (int r = 0; r < Runs; ++r) {
-      const RowRun run(r, width);
+      const RowRun<Members> run(r, width);
       if (run.length == 0) continue;
       T other[kVector] = {};
       if (norm.dsum) load_run(norm.dsum, row * norm.dsum.strides[0] + run.begin, run.length, other);
@@ -94,8 +116,9 @@ __global__ void __launch_bounds__(32 * kRowsPerBlock)
       store_run(norm.dx, row * norm.dx.strides[0] + run.begin, run.length, x[r]);
     }
   }
-  if (weight_partial != nullptr) add_warps(smem, dweight, width, weight_partial + block_index().x * width);
-  if (bias_partial != nullptr) add_warps(smem, dbias, width, bias_partial + block_index().x * width);
+  const int64_t at = static_cast<int64_t>(block_index().x) * width;
+  if (weight_partial != nullptr) write_sums<T, Members>(dweight, width, weight_partial + at);
+  if (bias_partial != nullptr) write_sums<T, Members>(dbias, width, bias_partial + at);
 }
 
 template <class T>
@@ -155,26 +178,6 @@ __global__ void column_kernel(const __grid_constant__ BackwardArguments norm, T*
   bias_partial[chunk * width + c] = dbias;
 }
 
-struct ChunkSums {
-  double parts[kRowsPerBlock][32];
-};
-
-/// y = beta·y + Σ of the chunks: a block has 32 columns, each warp every eighth chunk.
-template <class T>
-__global__ void add_chunks_kernel(const T* partial, int64_t chunks, Elements<1> y, float beta) {
-  auto& smem = shared_memory<ChunkSums>();
-  const int64_t c = static_cast<int64_t>(block_index().x) * 32 + lane_index(), width = y.shape[0];
-  double total = 0;
-  for (int64_t chunk = warp_index(); chunk < chunks && c < width; chunk += kRowsPerBlock)
-    total += static_cast<double>(partial[chunk * width + c]);
-  smem.parts[warp_index()][lane_index()] = total;
-  sync_threads();
-  if (warp_index() != 0 || c >= width) return;
-  for (int warp = 1; warp < kRowsPerBlock; ++warp) total += smem.parts[warp][lane_index()];
-  if (beta != 0) total += static_cast<double>(beta) * load_one<double>(y, c * y.strides[0]);
-  store_one(y, c * y.strides[0], total);
-}
-
 /// Where a sum over rows goes.
 struct RowSum {
   Out<1> y;
@@ -184,9 +187,8 @@ struct RowSum {
 template <class T>
 void add_chunks(Cuda cuda, const T* partial, int64_t chunks, const RowSum& sum) {
   if (!sum.y) return;
-  launch_grid("norm_backward", add_chunks_kernel<T>, cuda,
-              {.x = pieces_of(sum.y.shape[0], 32), .threads = 32 * kRowsPerBlock, .shared_bytes = sizeof(ChunkSums)},
-              partial, chunks, sum.y, sum.beta);
+  const Out<2> row{sum.y.data, sum.y.dtype, {1, sum.y.shape[0]}, {0, sum.y.strides[0]}};
+  add_pieces("norm_backward", cuda, partial, chunks, 1, sum.beta, row);
 }
 
 /// Long rows: first the sums over rows, for dx may be the memory of dy.
@@ -205,19 +207,23 @@ void run_long(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, c
 }
 
 /// Rows of a block: enough that few sums remain, and few enough that all of a large GPU has work.
+template <Team Members>
 int64_t rows_of_a_block(int64_t rows) {
-  return std::clamp<int64_t>(rows / 512 / kRowsPerBlock * kRowsPerBlock, kRowsPerBlock, 128);
+  if constexpr (Members == Team::block) return std::clamp<int64_t>(rows / 1024, 8, 128);
+  else return std::clamp<int64_t>(rows / 512 / kRowsPerBlock * kRowsPerBlock, kRowsPerBlock, 128);
 }
 
-template <class T, int Runs>
+template <class T, Team Members, int Runs>
 void run_short(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, const RowSum& dbias) {
-  const int64_t rows = rows_of_a_block(norm.x.shape[0]), width = norm.x.shape[1];
+  const int64_t rows = rows_of_a_block<Members>(norm.x.shape[0]), width = norm.x.shape[1];
   const int64_t chunks = pieces_of(norm.x.shape[0], rows);
   const Scratch scratch(cuda, dweight.y || dbias.y ? static_cast<size_t>(2 * chunks * width) * sizeof(T) : 0);
   T* partial = scratch.as<T>();
-  launch_grid("norm_backward", short_kernel<T, Runs>, cuda,
-              {.x = chunks, .threads = 32 * kRowsPerBlock, .shared_bytes = sizeof(ColumnSums<T, Runs>)}, norm, rows,
-              dweight.y ? partial : nullptr, dbias.y ? partial + chunks * width : nullptr);
+  launch_grid("norm_backward", norm_kernel<T, Members, Runs>, cuda,
+              {.x = chunks,
+               .threads = Members == Team::warp ? 32 * kRowsPerBlock : threads_for(width, Runs),
+               .shared_bytes = kSharedBytes<T, Members, Runs>},
+              norm, rows, dweight.y ? partial : nullptr, dbias.y ? partial + chunks * width : nullptr);
   add_chunks(cuda, partial, chunks, dweight);
   add_chunks(cuda, partial + chunks * width, chunks, dbias);
 }
@@ -225,9 +231,9 @@ void run_short(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, 
 void run(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, const RowSum& dbias, DType dtype) {
   select_compute(
       [&]<class T>() {
-        with_runs<T>(norm.x.shape[1], [&]<int Runs>() {
+        with_team<T>(norm.x.shape[1], [&]<Team Members, int Runs>() {
           if constexpr (Runs == 0) run_long<T>(cuda, norm, dweight, dbias);
-          else run_short<T, Runs>(cuda, norm, dweight, dbias);
+          else run_short<T, Members, Runs>(cuda, norm, dweight, dbias);
         });
       },
       dtype);

@@ -1,9 +1,9 @@
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "kernels/common/parallel.h"
 #include "kernels/common/rows.h"
+#include "kernels/norm/deviation.h"
 #include "kernels/norm/layer_norm.h"
 #include "kernels/norm/norm_cpu.h"
 #include "kernels/norm/normalize.h"
@@ -44,7 +44,7 @@ Statistics<T> statistics_of(const T* s, int64_t n, double epsilon, Centering cen
   }
   const T correction = centering == Centering::mean ? distances / static_cast<T>(n) : T{0};
   const T variance = squares / static_cast<T>(n) - correction * correction;
-  return {near + correction, 1 / std::sqrt(variance + static_cast<T>(epsilon))};
+  return {near + correction, inverse_deviation(variance, static_cast<T>(epsilon))};
 }
 
 // s = x + residual as the rest of the row's work will see it: rounded to the dtype of `sum` where it is stored.

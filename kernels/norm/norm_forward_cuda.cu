@@ -1,3 +1,4 @@
+#include "kernels/norm/deviation.h"
 #include "kernels/norm/layer_norm.h"
 #include "kernels/norm/norm.cuh"
 #include "kernels/norm/normalize.h"
@@ -32,34 +33,35 @@ __device__ void load_sum(const NormArguments& norm, int64_t row, int64_t c, int 
   }
 }
 
-/// A row stays in registers: everything is read once.
-template <class T, int Runs>
-__global__ void short_norm_kernel(const __grid_constant__ NormArguments norm) {
-  const int64_t row = warp_row(), width = norm.x.shape[1];
+/// A row stays in its team's registers: everything is read once.
+template <class T, Team Members, int Runs>
+__global__ void __launch_bounds__(kBlockThreads) norm_kernel(const __grid_constant__ NormArguments norm) {
+  const int64_t row = Members == Team::warp ? warp_row() : block_index().x, width = norm.x.shape[1];
   if (row >= norm.x.shape[0]) return;
   T s[Runs][kVector] = {}, total = 0, squares = 0;
 #pragma unroll
   for (int r = 0; r < Runs; ++r) {
-    const RowRun run(r, width);
+    const RowRun<Members> run(r, width);
     if (run.length > 0) load_sum(norm, row, run.begin, run.length, s[r]);
 #pragma unroll
     for (int k = 0; k < kVector; ++k) total += s[r][k];  // 0 behind the end
   }
-  const T mean = norm.centered ? warp_reduce(total, Plus{}) / static_cast<T>(width) : T(0);
+  const T mean = norm.centered ? team_sum<Members>(total) / static_cast<T>(width) : T(0);
 #pragma unroll
   for (int r = 0; r < Runs; ++r) {
-    const int length = RowRun(r, width).length;
+    const int length = RowRun<Members>(r, width).length;
 #pragma unroll
     for (int k = 0; k < kVector; ++k) squares += k < length ? (s[r][k] - mean) * (s[r][k] - mean) : T(0);
   }
-  const T rstd = T(1) / sqrt(warp_reduce(squares, Plus{}) / static_cast<T>(width) + static_cast<T>(norm.epsilon));
-  if (lane_index() == 0) {
+  const T variance = team_sum<Members>(squares) / static_cast<T>(width);
+  const T rstd = inverse_deviation(variance, static_cast<T>(norm.epsilon));
+  if (member<Members>() == 0) {
     set(norm.mean, row, mean);
     set(norm.rstd, row, rstd);
   }
 #pragma unroll
   for (int r = 0; r < Runs; ++r) {
-    const RowRun run(r, width);
+    const RowRun<Members> run(r, width);
     if (run.length == 0) continue;
     T w[kVector], b[kVector];
     load_or(norm.weight, run.begin, run.length, T(1), w);
@@ -70,8 +72,9 @@ __global__ void short_norm_kernel(const __grid_constant__ NormArguments norm) {
   }
 }
 
+/// A warp reads its row three times.
 template <class T>
-__global__ void norm_kernel(const __grid_constant__ NormArguments norm) {
+__global__ void long_norm_kernel(const __grid_constant__ NormArguments norm) {
   const int64_t row = warp_row(), width = norm.x.shape[1];
   if (row >= norm.x.shape[0]) return;
   T total = 0;
@@ -93,7 +96,8 @@ __global__ void norm_kernel(const __grid_constant__ NormArguments norm) {
 #pragma unroll
     for (int k = 0; k < kVector; ++k) squares += k < n ? (s[k] - mean) * (s[k] - mean) : T(0);
   }
-  const T rstd = T(1) / sqrt(warp_reduce(squares, Plus{}) / static_cast<T>(width) + static_cast<T>(norm.epsilon));
+  const T variance = warp_reduce(squares, Plus{}) / static_cast<T>(width);
+  const T rstd = inverse_deviation(variance, static_cast<T>(norm.epsilon));
   if (lane_index() == 0) {
     set(norm.mean, row, mean);
     set(norm.rstd, row, rstd);
@@ -124,11 +128,15 @@ __global__ void normalize_kernel(Elements<2> x, Elements<1> mean, Elements<1> rs
 }
 
 void run(const char* name, Cuda cuda, const NormArguments& norm, DType dtype) {
+  const int64_t rows = norm.x.shape[0], width = norm.x.shape[1];
   select_compute(
       [&]<class T>() {
-        with_runs<T>(norm.x.shape[1], [&]<int Runs>() {
-          if constexpr (Runs == 0) launch_grid(name, norm_kernel<T>, cuda, row_grid(norm.x.shape[0]), norm);
-          else launch_grid(name, short_norm_kernel<T, Runs>, cuda, row_grid(norm.x.shape[0]), norm);
+        with_team<T>(width, [&]<Team Members, int Runs>() {
+          Grid grid = row_grid(rows);
+          if constexpr (Members == Team::block)
+            grid = {.x = rows, .threads = threads_for(width, Runs), .shared_bytes = sizeof(SumRoom<T>)};
+          if constexpr (Runs == 0) launch_grid(name, long_norm_kernel<T>, cuda, grid, norm);
+          else launch_grid(name, norm_kernel<T, Members, Runs>, cuda, grid, norm);
         });
       },
       dtype);

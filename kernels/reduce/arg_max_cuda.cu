@@ -20,16 +20,34 @@ __device__ Best<T> better(const Best<T>& a, const Best<T>& b) {
   return a.column < b.column ? a : b;
 }
 
+constexpr int kThreads = 256;
+
+template <class T>
+struct WarpBests {
+  Best<T> best[kThreads / 32];
+};
+
+/// A block owns a row.
 template <class T>
 __global__ void arg_max_kernel(Elements<2> x, Elements<1> index) {
-  const int64_t row = static_cast<int64_t>(block_index().x) * 4 + warp_index();
-  if (row >= x.shape[0]) return;
+  auto& warps = shared_memory<WarpBests<T>>();
+  const int64_t row = block_index().x;
   Best<T> best{T(0), -1};
-  for (int64_t c = lane_index(); c < x.shape[1]; c += 32)
-    best = better(best, Best<T>{load_one<T>(x, row * x.strides[0] + c), static_cast<int32_t>(c)});
+  for (int64_t c = thread_index() * kVector; c < x.shape[1]; c += kThreads * kVector) {
+    const int n = run_length(x.shape[1] - c);
+    T values[kVector];
+    load_run(x, row * x.strides[0] + c, n, values);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k)
+      if (k < n) best = better(best, Best<T>{values[k], static_cast<int32_t>(c) + k});
+  }
   for (int mask = 16; mask > 0; mask /= 2)
     best = better(best, Best<T>{shuffle_xor(best.value, mask), shuffle_xor(best.column, mask)});
-  if (lane_index() == 0) index.as<int32_t>()[row * index.strides[0]] = best.column;
+  if (lane_index() == 0) warps.best[warp_index()] = best;
+  sync_threads();
+  if (thread_index() != 0) return;
+  for (int warp = 1; warp < kThreads / 32; ++warp) best = better(best, warps.best[warp]);
+  index.as<int32_t>()[row * index.strides[0]] = best.column;
 }
 
 }  // namespace
@@ -37,7 +55,8 @@ __global__ void arg_max_kernel(Elements<2> x, Elements<1> index) {
 void ArgMax::operator()(Cuda cuda) const {
   select_compute(
       [&]<class T>() {
-        launch_grid("arg_max", arg_max_kernel<T>, cuda, {.x = pieces_of(x.shape[0], 4), .threads = 128}, x, index);
+        launch_grid("arg_max", arg_max_kernel<T>, cuda,
+                    {.x = x.shape[0], .threads = kThreads, .shared_bytes = sizeof(WarpBests<T>)}, x, index);
       },
       x.dtype);
 }

@@ -1,7 +1,6 @@
 // Work is cut into pieces whose borders depend on the shape only: kColumnRows rows of eight columns per thread
-// where columns are neighbours, else kRunElements elements per block. A piece sums in f32; pieces are added in order in
-// f64.
-#include "kernels/common/cuda/elements.cuh"
+// where columns are neighbours, else kRunElements elements per block. A piece sums in f32, and pieces are added in f64.
+#include "kernels/common/cuda/pieces.cuh"
 #include "kernels/common/cuda/reduce.cuh"
 #include "kernels/common/cuda/scratch.h"
 #include "kernels/reduce/sum.h"
@@ -61,19 +60,6 @@ __global__ void run_kernel(Elements<3> x, int64_t pieces, T* partial) {
 }
 
 template <class T>
-__global__ void finish_kernel(const T* partial, int64_t pieces, double scale, float beta, Elements<2> y) {
-  const int64_t i = grid_thread(), inner = y.shape[1];
-  if (i >= y.shape[0] * inner) return;
-  const int64_t outer = i / inner, column = i % inner, at = outer * y.strides[0] + column * y.strides[1];
-  double total = 0;
-  for (int64_t piece = 0; piece < pieces; ++piece)
-    total += static_cast<double>(partial[(outer * pieces + piece) * inner + column]);
-  total *= scale;
-  if (beta != 0) total += static_cast<double>(beta) * load_one<double>(y, at);
-  store_one(y, at, total);
-}
-
-template <class T>
 void run(const Sum& sum, Cuda cuda) {
   const int64_t outer = sum.x.shape[0], n = sum.x.shape[1], inner = sum.x.shape[2];
   const bool columns = sum.x.strides[2] == 1 && inner > 1;
@@ -89,8 +75,7 @@ void run(const Sum& sum, Cuda cuda) {
                 {.x = outer * pieces * inner, .threads = kThreads, .shared_bytes = sizeof(Room<T>)}, sum.x, pieces,
                 partial);
   }
-  launch_grid("sum", finish_kernel<T>, cuda, {.x = pieces_of(outer * inner, kThreads), .threads = kThreads}, partial,
-              pieces, sum.scale, sum.beta, sum.y);
+  add_pieces("sum", cuda, partial, pieces, sum.scale, sum.beta, sum.y);
 }
 
 }  // namespace

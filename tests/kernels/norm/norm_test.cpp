@@ -49,10 +49,12 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-  return {{1, 1, DType::f32, DType::f32, 0},    {5, 7, DType::f64, DType::f64, 3},
-          {33, 129, DType::f32, DType::f32, 5}, {9, 384, DType::f32, DType::bf16, 0},
-          {130, 65, DType::f32, DType::f16, 1}, {17, 96, DType::bf16, DType::bf16, 2},
-          {300, 40, DType::f16, DType::f16, 0}, {700, 31, DType::f64, DType::f64, 0}};
+  return {{1, 1, DType::f32, DType::f32, 0},      {5, 7, DType::f64, DType::f64, 3},
+          {33, 129, DType::f32, DType::f32, 5},   {9, 384, DType::f32, DType::bf16, 0},
+          {130, 65, DType::f32, DType::f16, 1},   {17, 96, DType::bf16, DType::bf16, 2},
+          {300, 40, DType::f16, DType::f16, 0},   {700, 31, DType::f64, DType::f64, 0},
+          {11, 1600, DType::f32, DType::bf16, 0}, {3, 2051, DType::bf16, DType::f32, 3},
+          {2, 8192, DType::f32, DType::f32, 0},   {2, 8201, DType::f32, DType::f32, 0}};
 }
 
 class Norm : public testing::TestWithParam<std::tuple<bool, Case>> {
@@ -201,6 +203,42 @@ TEST(LayerNorm, ALargeMeanLosesNoDigitsOfTheVariance) {
                                       .rstd = {}});
   const std::vector<double> ones(256, 1), zeros(256);
   expect_close(y, reference(true, x.values(), ones, zeros, x.values(), 3, 256).y, 0, 1e-3);
+}
+
+// Squares that overflow, infinities and NaN make a row NaN on every device: zeros would hide that a model has failed.
+TEST(NormOfOverflow, RowsThatCannotBeNormalisedAreNaN) {
+  for (const int64_t width : {70, 3000, 9000}) {
+    Array x = Array::random(DType::f32, {4, width}, 1);
+    for (int64_t c = 0; c < width; ++c) x.set(c, x[c] * 1e30);  // row 0; row 3 is an ordinary one
+    x.set(width + 5, INFINITY);
+    x.set(2 * width + 7, NAN);
+    for (const bool centered : {false, true}) {
+      Array y(DType::f32, {4, width}), rstd(DType::f32, {4});
+      if (centered) {
+        run_on_test_device(LayerNormForward{.x = x.in<2>(),
+                                            .residual = {},
+                                            .weight = {},
+                                            .bias = {},
+                                            .epsilon = kEpsilon,
+                                            .sum = {},
+                                            .y = y.out<2>(),
+                                            .mean = {},
+                                            .rstd = rstd.out<1>()});
+      } else {
+        run_on_test_device(RmsNormForward{.x = x.in<2>(),
+                                          .residual = {},
+                                          .weight = {},
+                                          .epsilon = kEpsilon,
+                                          .sum = {},
+                                          .y = y.out<2>(),
+                                          .rstd = rstd.out<1>()});
+      }
+      for (int64_t r = 0; r < 4; ++r) {
+        EXPECT_EQ(std::isnan(rstd[r]), r < 3) << "row " << r << ", width " << width;
+        for (int64_t c = 0; c < width; ++c) ASSERT_EQ(std::isnan(y[r * width + c]), r < 3) << r << " " << c;
+      }
+    }
+  }
 }
 
 TEST(LayerNorm, BackwardInPlaceOfDsumOnAnyThreads) {
