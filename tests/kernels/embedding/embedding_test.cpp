@@ -86,6 +86,26 @@ TEST(EmbeddingForward, ReportsTheLastBadId) {
   EXPECT_EQ(status_of({0, 0, 0, 0}, {0, 0, 0, 4}), 4);
 }
 
+// Runs of one id that end at, before and behind the borders of the pieces in which a GPU sums them; tables of one row.
+TEST(EmbeddingBackward, RunsOfAnyLength) {
+  for (const auto& [rows, vocabulary, width] :
+       std::vector<std::array<int64_t, 3>>{{1, 3, 5}, {16, 1, 8}, {17, 2, 9}, {257, 1, 3}, {530, 40, 1030}}) {
+    const Array dy = Array::random(DType::f32, {rows, width}, 1);
+    for (const int64_t run : {1, 2, 15, 16, 17, 33, 300}) {
+      SCOPED_TRACE(format_message("{} rows of {}, runs of {}", {rows, width, run}));
+      Array ids(DType::i32, {rows}), dtable(DType::f32, {vocabulary, width}, 3);
+      std::vector<double> expected(vocabulary * width);
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t id = r / run % (vocabulary + 1);  // the last is outside
+        ids.set(r, static_cast<double>(id));
+        for (int64_t c = 0; c < width && id < vocabulary; ++c) expected[id * width + c] += dy[r * width + c];
+      }
+      run_on_test_device(EmbeddingBackward{.dy = dy.in<2>(), .ids = ids.in<1>(), .dtable = dtable.out<2>(), .beta = 0});
+      expect_close(dtable, expected, 0x1p-20, 0x1p-16);
+    }
+  }
+}
+
 TEST(EmbeddingBackward, SumsRowsInOrderOnAnyThreads) {
   const int64_t rows = 3000, width = 200, vocabulary = 90;
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
