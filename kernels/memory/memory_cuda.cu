@@ -57,9 +57,25 @@ struct StoreNumber {
   }
 };
 
-__global__ void fill_kernel(Elements<1> y, Number value) {
-  const int64_t i = grid_thread();
-  if (i < y.shape[0]) with_type(y.data, y.dtype, i * y.strides[0], StoreNumber{value});
+/// A run of words that is moved by accesses of 16 bytes (8 for bytes).
+template <class Word>
+struct alignas(sizeof(Word) == 1 ? 8 : 16) Packet {
+  Word words[kVector];
+};
+
+template <class Word>
+__global__ void fill_kernel(Word* y, int64_t count, int64_t stride, Word value) {
+  const int64_t i = grid_thread() * kVector;
+  Packet<Word> packet;
+#pragma unroll
+  for (int k = 0; k < kVector; ++k) packet.words[k] = value;
+  if (stride == 1 && i + kVector <= count && reinterpret_cast<uintptr_t>(y + i) % alignof(Packet<Word>) == 0) {
+    *reinterpret_cast<Packet<Word>*>(y + i) = packet;
+    return;
+  }
+#pragma unroll
+  for (int k = 0; k < kVector; ++k)
+    if (i + k < count) y[(i + k) * stride] = value;
 }
 
 /// Copies between layouts without looking at the elements.
@@ -69,9 +85,17 @@ __global__ void move_kernel(const Word* x, Word* y, Layout<2> layout) {
   if (run >= layout.runs) return;
   int64_t offset[2];
   const int n = layout.locate(run, offset);
+  const Word* from = x + offset[0];
+  Word* to = y + offset[1];
+  const bool neighbours = n == kVector && layout.strides[0][4] == 1 && layout.strides[1][4] == 1;
+  if (neighbours && reinterpret_cast<uintptr_t>(from) % alignof(Packet<Word>) == 0 &&
+      reinterpret_cast<uintptr_t>(to) % alignof(Packet<Word>) == 0) {
+    *reinterpret_cast<Packet<Word>*>(to) = *reinterpret_cast<const Packet<Word>*>(from);
+    return;
+  }
 #pragma unroll
   for (int k = 0; k < kVector; ++k) {
-    if (k < n) y[offset[1] + k * layout.strides[1][4]] = x[offset[0] + k * layout.strides[0][4]];
+    if (k < n) to[k * layout.strides[1][4]] = from[k * layout.strides[0][4]];
   }
 }
 
@@ -107,25 +131,28 @@ __global__ void mask_kernel(Elements<1> x, Elements<1> y, int32_t* not_binary) {
   if (number.real != 0 && number.real != 1) *not_binary = 1;
 }
 
+/// Calls `body` with a word of the dtype's size.
+template <class Body>
+void with_word(DType dtype, Body&& body) {
+  switch (size_of(dtype)) {
+    case 8: return body(uint64_t{});
+    case 4: return body(uint32_t{});
+    case 2: return body(uint16_t{});
+    default: return body(uint8_t{});
+  }
+}
+
 void move_elements(Cuda cuda, const Copy& copy, const Layout<2>& layout) {
   const Grid grid{.x = pieces_of(layout.runs, 256)};
-  const auto move = [&]<class Word>(Word) {
+  with_word(copy.x.dtype, [&]<class Word>(Word) {
     launch_grid("copy", move_kernel<Word>, cuda, grid, static_cast<const Word*>(copy.x.data),
                 static_cast<Word*>(copy.y.data), layout);
-  };
-  switch (size_of(copy.x.dtype)) {
-    case 8: return move(uint64_t{});
-    case 4: return move(uint32_t{});
-    case 2: return move(uint16_t{});
-    default: return move(uint8_t{});
-  }
+  });
 }
 
 }  // namespace
 
 void Fill::operator()(Cuda cuda) const {
-  const bool integral = !is_floating(y.dtype);
-  const Number number{value, static_cast<int64_t>(integral ? value : 0), false};
   if (value == 0 && y.contiguous()) {
     cuda_check(cudaSetDevice(cuda.device), "cudaSetDevice");
     cuda_check(cudaMemsetAsync(y.data, 0, static_cast<size_t>(y.shape[0] * size_of(y.dtype)),
@@ -133,7 +160,11 @@ void Fill::operator()(Cuda cuda) const {
                "cudaMemsetAsync");
     return;
   }
-  launch_grid("fill", fill_kernel, cuda, {.x = pieces_of(y.shape[0], 256)}, y, number);
+  with_word(y.dtype, [&]<class Word>(Word word) {
+    Fill{.y = {&word, y.dtype, {1}, {1}}, .value = value}(Cpu{});  // as y's dtype has it
+    launch_grid("fill", fill_kernel<Word>, cuda, {.x = pieces_of(y.shape[0], 256 * kVector)},
+                static_cast<Word*>(y.data), y.shape[0], y.strides[0], word);
+  });
 }
 
 void Copy::operator()(Cuda cuda) const {
