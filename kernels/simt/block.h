@@ -13,32 +13,12 @@
 #include <vector>
 
 #include "kernels/common/error.h"
+#include "kernels/simt/policy.h"
 #include "kernels/simt/races.h"
 #include "kernels/simt/traffic.h"
+#include "kernels/simt/where.h"
 
 namespace tessera::simt {
-
-/// Where in the kernel's source a word was used.
-struct Where {
-  const char* file;
-  int line;
-  static constexpr Where here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
-  friend bool operator==(const Where& a, const Where& b) { return a.line == b.line && a.file == b.file; }
-};
-std::string to_string(const Where& where);
-/// The place as one number.
-uintptr_t site_of(const Where& where);
-
-/// When asynchronous copies become visible: at once; at the wait that demands them; likewise, but the newest first and
-/// younger groups too; at random moments. A correct kernel computes the same under all of them.
-enum class Delivery { eager, lazy, newest_first, random };
-
-struct Policy {
-  Delivery delivery = Delivery::lazy;
-  uint32_t seed = 1;
-};
-/// Of every launch from now on. It starts as TESSERA_SIMT_DELIVERY says: eager, lazy, newest-first or random:SEED.
-Policy& policy();
 
 struct Index3 {
   int x = 1, y = 1, z = 1;

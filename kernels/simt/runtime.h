@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/simt/device_memory.h"
 #include "kernels/simt/keywords.h"
 
 using cudaError_t = int;
@@ -14,6 +15,8 @@ inline constexpr cudaError_t cudaErrorInvalidValue = 1;
 inline constexpr cudaError_t cudaErrorMemoryAllocation = 2;
 inline constexpr cudaError_t cudaErrorNotReady = 600;
 inline constexpr cudaError_t cudaErrorStreamCaptureUnsupported = 900;
+inline constexpr cudaError_t cudaErrorStreamCaptureIsolation = 905;
+inline constexpr cudaError_t cudaErrorCapturedEvent = 907;
 using cudaStream_t = struct SimtStream*;
 using cudaEvent_t = struct SimtEvent*;
 using cudaGraph_t = struct SimtGraph*;
@@ -95,9 +98,6 @@ size_t memory_in_use(int device);
 /// How often the host has waited for a device, or done what makes it wait: stream and event synchronisation, copies
 /// from or to host memory that is not pinned, and asking for or giving back device memory.
 int64_t host_waits();
-
-/// The device whose memory holds `address`, or -1.
-int device_of(const void* address);
 
 /// Fails if the words of [data, data + bytes), an argument of a kernel for `device`, contain an address of another
 /// device's memory.
