@@ -7,6 +7,7 @@
 #include "framework/tensor/caching_allocator.h"
 #include "framework/tensor/host_memory.h"
 #include "kernels/common/error.h"
+#include "kernels/common/host_scratch.h"
 
 namespace tessera {
 namespace {
@@ -144,11 +145,17 @@ void CachingAllocator::drop_cached() {
 }
 
 CachingAllocator& cpu_allocator() {
-  static auto* allocator = new CachingAllocator(
-      Device::cpu(), {.take = [](int, size_t bytes) { return take_host_memory(bytes); },
-                      .give_back = [](int, void* block, size_t bytes) { return give_back_host_memory(block, bytes); },
-                      .capacity = [](int) { return size_t{0}; },
-                      .alignment = 64});
+  static auto* allocator = [] {
+    auto* made = new CachingAllocator(
+        Device::cpu(), {.take = [](int, size_t bytes) { return take_host_memory(bytes); },
+                        .give_back = [](int, void* block, size_t bytes) { return give_back_host_memory(block, bytes); },
+                        .capacity = [](int) { return size_t{0}; },
+                        .alignment = 64});
+    set_host_scratch_source(
+        {.take = [](size_t bytes) { return allocate(Device::cpu(), bytes); },
+         .give_back = [](void* block, size_t bytes) noexcept { deallocate(Device::cpu(), block, bytes); }});
+    return made;
+  }();
   return *allocator;
 }
 

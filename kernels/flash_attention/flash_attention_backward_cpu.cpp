@@ -8,6 +8,7 @@
 
 #include <omp.h>
 
+#include "kernels/common/host_scratch.h"
 #include "kernels/common/select.h"
 #include "kernels/flash_attention/cpu/band_order.h"
 #include "kernels/flash_attention/cpu/delta.h"
@@ -259,7 +260,7 @@ template <DType T>
 void backward(const FlashAttentionBackward& arguments, TileBackend backend) {
   const BackwardCall<T> call = prepare<T>(arguments, backend);
   const std::pair bytes = scratch_bytes(call);
-  const Scratch scratch(bytes.first + bytes.second * omp_get_max_threads());
+  const HostScratch scratch(static_cast<size_t>(bytes.first + bytes.second * omp_get_max_threads()));
   Carver shared(scratch.data());
   const BackwardSums<T> sums(call.extents, call.bands.slots, shared);
   sum_delta<T>(arguments, sums.delta);

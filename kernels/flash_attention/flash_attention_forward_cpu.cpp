@@ -7,6 +7,7 @@
 
 #include <omp.h>
 
+#include "kernels/common/host_scratch.h"
 #include "kernels/common/select.h"
 #include "kernels/flash_attention/cpu/flash_attention_tiles.h"
 #include "kernels/flash_attention/cpu/online_softmax.h"
@@ -73,7 +74,7 @@ class ForwardBand {
         place.keys.end = std::min(place.keys.end, call_.visibility.keys_of(place.queries).end);
         const Sight sight = call_.visibility.sight(place);
         if (sight == Sight::none) continue;
-        if (!std::exchange(loaded, true)) load_keys(b, h, e.k_tile(k));
+        if (!std::exchange(loaded, true)) load_keys(b, h, e.k_tile(k), seen);
         attend(band_[i], place, sight);
       }
     }
@@ -92,16 +93,28 @@ class ForwardBand {
     tile.state.reset();
   }
 
-  void load_keys(int64_t b, int64_t h, Range keys) {
-    const int64_t head = h / call_.extents.group(), count = keys.size();
-    load_rows(head_rows<CppType<T>>(call_.arguments.k, b, head, keys.begin), keys_.first_rows(count));
-    load_rows(head_rows<CppType<T>>(call_.arguments.v, b, head, keys.begin), values_.first_rows(count));
+  void load_keys(int64_t b, int64_t h, Range tile, Range seen) {
+    const int64_t head = h / call_.extents.group(), count = tile.size();
+    const auto keys = head_rows<CppType<T>>(call_.arguments.k, b, head, tile.begin);
+    const auto values = head_rows<CppType<T>>(call_.arguments.v, b, head, tile.begin);
+    load_rows(keys, keys_.first_rows(count));
+    load_rows(values, values_.first_rows(count));
+    const int64_t next = std::max<int64_t>(0, std::min(seen.end - tile.end, call_.extents.tile_k));
+    keys_ahead_ = {keys.from(count), next};
+    values_ahead_ = {values.from(count), next};
+  }
+
+  /// Has a few more rows of the key tile that comes next brought near.
+  void prefetch_keys() {
+    keys_ahead_.prefetch();
+    values_ahead_.prefetch();
   }
 
   /// One tile of scores: product, terms, mask, softmax, rescale, accumulate.
   void attend(const QueryTile& tile, const Place& place, Sight sight) {
     const Range lanes{0, tile.queries.columns};
     const Tile<A> scores = scores_.part({0, place.keys.size()}, lanes);
+    prefetch_keys();
     call_.visibility.each_strip(place, [&](Range k, Range q) {
       call_.multiply.assign(scores.part(k, q), keys_.row_range(k), tile.queries.column_range(q));
     });
@@ -109,12 +122,14 @@ class ForwardBand {
     if (call_.terms.biased()) call_.terms.bias(place, scores);
     if (sight == Sight::some) call_.visibility.hide(place, scores);
 
+    prefetch_keys();
     if (soften(scores, tile.state)) multiply_rows<A>(tile.out, tile.state.values.row_range({2, 3}), 0);
     if (call_.terms.drops()) {
       call_.terms.draw(place, kept_);
       multiply_rows<A>(scores, kept_, kept_.stride);
     }
 
+    prefetch_keys();
     const bool garbage = sight == Sight::some && !all_finite<A>(values_.first_rows(scores.rows));
     call_.visibility.each_strip(place, [&](Range k, Range q) {
       call_.multiply.add_transposed(tile.out.column_range(q), values_.row_range(k), scores.part(k, q),
@@ -142,6 +157,7 @@ class ForwardBand {
   Tile<A> values_;  // [keys, D]
   Tile<A> scores_;  // [keys, queries], then the weights
   Tile<A> kept_;    // [keys, queries]: dropout
+  RowsAhead<const CppType<T>> keys_ahead_{}, values_ahead_{};
   QueryTile band_[kLargestBand];
 };
 
@@ -172,7 +188,7 @@ void forward(const FlashAttentionForward& arguments, TileBackend backend) {
   const Extents& e = call.extents;
   const int64_t tiles = e.q_tiles(), bands = (tiles + call.band - 1) / call.band, units = e.batch * e.heads * bands;
   const int64_t bytes = scratch_bytes(call);
-  const Scratch scratch(bytes * omp_get_max_threads());
+  const HostScratch scratch(static_cast<size_t>(bytes * omp_get_max_threads()));
 #pragma omp parallel if (units > 1)
   {
     Carver carver(scratch.data() + bytes * omp_get_thread_num());

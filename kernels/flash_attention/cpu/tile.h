@@ -5,9 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <new>
-
-#include "kernels/common/error.h"
 
 namespace tessera::attention {
 
@@ -69,25 +66,6 @@ class Carver {
  private:
   std::byte* memory_;
   int64_t bytes_ = 0;
-};
-
-/// Scratch memory of one call.
-class Scratch {
- public:
-  explicit Scratch(int64_t bytes)
-      : memory_(static_cast<std::byte*>(::operator new(static_cast<size_t>(bytes), kAlign, std::nothrow))) {
-    expect(memory_ != nullptr,
-           "flash_attention: no memory for {} bytes of scratch; use smaller buckets or fewer threads", bytes);
-  }
-  ~Scratch() { ::operator delete(memory_, kAlign); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-
-  std::byte* data() const { return memory_; }
-
- private:
-  static constexpr std::align_val_t kAlign{Carver::kAlignment};
-  std::byte* memory_;
 };
 
 }  // namespace tessera::attention

@@ -13,6 +13,8 @@ struct HeadRows {
   T* data;
   int64_t stride;
   int64_t width;
+
+  HeadRows from(int64_t row) const { return {data + row * stride, stride, width}; }
 };
 
 /// The rows of head h of sample b, from position n on.
@@ -22,9 +24,28 @@ auto head_rows(const View& view, int64_t b, int64_t h, int64_t n) {
   return HeadRows<std::remove_pointer_t<decltype(data)>>{data, view.strides[1], view.shape[3]};
 }
 
+/// Rows that will be wanted soon. Heads lie far apart in memory, so the machine does not see by itself which lines come
+/// next. It is asked for them a few at a time, between other work: of a burst it drops what exceeds its buffers.
+template <class T>
+struct RowsAhead {
+  HeadRows<T> rows;
+  int64_t count;
+
+  /// Always inlined: GCC drops calls of functions that do nothing but this.
+  [[gnu::always_inline]] void prefetch() {
+    constexpr int64_t kLine = 64 / sizeof(T), kRowsAtOnce = 4;
+    const int64_t now = std::min(count, kRowsAtOnce);
+    for (int64_t r = 0; r < now; ++r) {
+      for (int64_t d = 0; d < rows.width; d += kLine) __builtin_prefetch(rows.data + r * rows.stride + d);
+    }
+    rows = rows.from(now);
+    count -= now;
+  }
+};
+
 /// Fills the rows of `to` from `from`, each with zeros from its width on.
 template <class T, class A>
-void load_rows(HeadRows<const T> from, Tile<A> to) {
+[[gnu::noinline]] void load_rows(HeadRows<const T> from, Tile<A> to) {
   for (int64_t r = 0; r < to.rows; ++r) {
     for (int64_t d = 0; d < to.columns; d += simd::kLanes<A>) {
       simd::store(to.row(r) + d, load_lanes<A>(from.data + r * from.stride + d, from.width - d));
@@ -34,7 +55,7 @@ void load_rows(HeadRows<const T> from, Tile<A> to) {
 
 /// Writes the rows of `from`.
 template <class A, class T>
-void store_rows(Tile<const A> from, HeadRows<T> to) {
+[[gnu::noinline]] void store_rows(Tile<const A> from, HeadRows<T> to) {
   for (int64_t r = 0; r < from.rows; ++r) {
     for (int64_t d = 0; d < to.width; d += simd::kLanes<A>) {
       store_lanes(to.data + r * to.stride + d, simd::load(from.row(r) + d), to.width - d);
@@ -44,7 +65,7 @@ void store_rows(Tile<const A> from, HeadRows<T> to) {
 
 /// Fills `to` [width, columns] with factor · fromᵀ; the columns from `count` on become zero.
 template <class T, class A>
-void load_transposed(HeadRows<const T> from, int64_t count, A factor, Tile<A> to) {
+[[gnu::noinline]] void load_transposed(HeadRows<const T> from, int64_t count, A factor, Tile<A> to) {
   constexpr int n = simd::kLanes<A>;
   for (int64_t r = 0; r < to.columns; r += n) {
     const T* rows = from.data + r * from.stride;
@@ -53,6 +74,7 @@ void load_transposed(HeadRows<const T> from, int64_t count, A factor, Tile<A> to
       for (int i = 0; i < n; ++i) {
         const int64_t present = r + i < count ? from.width - d : 0;
         block[i] = present > 0 ? load_lanes<A>(rows + i * from.stride + d, present) * factor : simd::Vector<A>{};
+        __builtin_prefetch(rows + (n + i) * from.stride + d);
       }
       simd::transpose<A>(block);
       for (int i = 0; i < n && d + i < from.width; ++i) simd::store(to.row(d + i) + r, block[i]);
@@ -62,7 +84,7 @@ void load_transposed(HeadRows<const T> from, int64_t count, A factor, Tile<A> to
 
 /// Writes fromᵀ, `from` [width, columns] with column c multiplied by factors[c], to the first `count` rows of `to`.
 template <class A, class T>
-void store_transposed(Tile<const A> from, const A* factors, int64_t count, HeadRows<T> to) {
+[[gnu::noinline]] void store_transposed(Tile<const A> from, const A* factors, int64_t count, HeadRows<T> to) {
   constexpr int n = simd::kLanes<A>;
   for (int64_t r = 0; r < count; r += n) {
     const simd::Vector<A> factor = simd::load(factors + r);

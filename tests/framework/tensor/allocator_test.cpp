@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "framework/tensor/tensor.h"
+#include "kernels/common/host_scratch.h"
 #include "tests/support/devices.h"
 #include "tests/temporary_folder.h"
 
@@ -21,6 +22,16 @@ TEST(Allocator, HandsFreedBlocksOutAgain) {
   const AllocatorStats after = allocator_stats(device);
   EXPECT_EQ(after.system_allocations, before.system_allocations);
   EXPECT_EQ(after.requests, before.requests + 1);
+  EXPECT_EQ(after.bytes_in_use, before.bytes_in_use);
+}
+
+TEST(Allocator, KeepsTheScratchMemoryOfKernels) {
+  const AllocatorStats before = allocator_stats(Device::cpu());
+  { const HostScratch first(3 << 20); }
+  { const HostScratch second(3 << 20); }
+  const AllocatorStats after = allocator_stats(Device::cpu());
+  EXPECT_EQ(after.requests, before.requests + 2);
+  EXPECT_LE(after.system_allocations, before.system_allocations + 1);
   EXPECT_EQ(after.bytes_in_use, before.bytes_in_use);
 }
 
