@@ -43,8 +43,17 @@ int print_overview(std::span<const Command> commands) {
 
 int print_help(const Command& command) {
   fmt::print("{}\n\nUsage: tessera {} {}\n\n", command.help, command.name, command.arguments);
-  if (command.arguments.find("--key") != command.arguments.npos) fmt::print("{}", options_help());
+  if (!command.details.empty()) fmt::print("{}\n\n", command.details);
+  const bool takes_keys = command.arguments.find("key=value") != command.arguments.npos;
+  if (takes_keys) fmt::print("{}", options_help(command.section));
+  if (takes_keys && !command.section.empty()) fmt::print("\n`tessera help train` lists every key.\n");
   return 0;
+}
+
+// After what was said before, also where both outputs go to one file.
+void complain(const char* what) {
+  std::fflush(stdout);
+  fmt::print(stderr, "tessera: {}\n", what);
 }
 
 }  // namespace
@@ -84,14 +93,14 @@ int exit_code_of(int (*program)(std::span<const std::string> words), std::span<c
   try {
     return program(words);
   } catch (const UsageError& error) {
-    fmt::print(stderr, "tessera: {}\n", error.what());
+    complain(error.what());
     return kUsage;
   } catch (const FailedElsewhere&) {  // the rank that failed says why
     return kFailure;
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "tessera: out of memory; try a smaller batch_size or block_size\n");
+    complain("out of memory; try a smaller batch_size or block_size");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "tessera: {}\n", error.what());
+    complain(error.what());
   }
   return kFailure;
 }

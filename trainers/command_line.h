@@ -14,6 +14,8 @@ struct Command {
   std::string_view arguments;  ///< for the usage line: "CONFIG [--key=value ...]"
   std::string_view help;       ///< one line
   int (*run)(std::span<const std::string> arguments);
+  std::string_view section = {};  ///< of the option table, the only one whose keys its help lists; empty: all
+  std::string_view details = {};  ///< what its help says besides
 };
 
 /// Runs the command that the first word names; `help`, `version` and `--help` behind any command are built in. Throws

@@ -10,6 +10,7 @@
 #include "trainers/run_on_ranks.h"
 #include "trainers/samples.h"
 #include "trainers/train_run.h"
+#include "trainers/usage_error.h"
 
 namespace tessera {
 namespace {
@@ -31,9 +32,10 @@ fs::path checkpoint_of(const Config& config) {
 }
 
 // `tessera sample RUN`: the folder itself is the run, wherever it was moved to.
-LoadedConfig load_run(std::span<const std::string> arguments) {
+LoadedConfig load_run(const char* command, std::span<const std::string> arguments) {
+  if (arguments.empty()) throw UsageError(fmt::format("{}: name a run folder: tessera {} RUN", command, command));
   LoadedConfig loaded = load_and_tell(arguments);
-  if (!arguments.empty() && fs::is_directory(arguments[0])) loaded.config.out_dir = arguments[0];
+  if (fs::is_directory(arguments[0])) loaded.config.out_dir = arguments[0];
   return loaded;
 }
 
@@ -139,7 +141,7 @@ int run_verify_resume(std::span<const std::string> arguments) {
 }
 
 int run_sample(std::span<const std::string> arguments) {
-  const Config config = load_run(arguments).config;
+  const Config config = load_run("sample", arguments).config;
   const fs::path checkpoint = checkpoint_of(config);
   const CheckpointState state = load_state(checkpoint);
   const Tokenizer tokenizer = tokenizer_of(state);
@@ -153,7 +155,7 @@ int run_sample(std::span<const std::string> arguments) {
 }
 
 int run_eval(std::span<const std::string> arguments) {
-  const LoadedConfig loaded = load_run(arguments);
+  const LoadedConfig loaded = load_run("eval", arguments);
   Trainer trainer(loaded.config);
   for (const std::string& notice : trainer.load(checkpoint_of(loaded.config))) fmt::print("{}\n", notice);
   StepReport report{.step = trainer.iteration()};

@@ -88,6 +88,12 @@ std::string bar(double share, size_t width, bool unicode, bool colour) {
   return filled + rest;
 }
 
+// A console that is gone, or a log on a full disk, is no reason to stop a training.
+void put(std::FILE* file, const std::string& text) {
+  std::fputs(text.c_str(), file);
+  std::fflush(file);
+}
+
 }  // namespace
 
 Console Console::standard_output() {
@@ -137,8 +143,7 @@ void Progress::step(const StepReport& report) {
   if (console_.terminal) {
     if (is_last || drawn_ < 0 || console_.seconds() - drawn_ >= kSecondsBetweenDrawings) draw();
   } else if (is_last || report.step % options_.log_interval == 0) {
-    fmt::print(console_.file, "{}\n", progress_line(report, options_.total_steps, eta()));
-    std::fflush(console_.file);
+    put(console_.file, progress_line(report, options_.total_steps, eta()) + "\n");
   }
 }
 
@@ -155,16 +160,14 @@ void Progress::evaluation(const StepReport& report) {
 void Progress::line(std::string_view text) {
   const bool redraw = on_screen_;
   erase();
-  fmt::print(console_.file, "{}\n", text);
-  std::fflush(console_.file);
+  put(console_.file, std::string(text) + "\n");
   if (redraw) draw();
 }
 
 void Progress::finish() {
   if (!on_screen_) return;
   draw();
-  fmt::print(console_.file, "\n");
-  std::fflush(console_.file);
+  put(console_.file, "\n");
   on_screen_ = false;
 }
 
@@ -175,15 +178,14 @@ std::string Progress::eta() const {
 }
 
 void Progress::draw() {
-  fmt::print(console_.file, "{}{}", kEraseLine,
-             progress_bar(last_, options_.total_steps, eta(), console_.columns(), console_.unicode, console_.colour));
-  std::fflush(console_.file);
+  put(console_.file, kEraseLine + progress_bar(last_, options_.total_steps, eta(), console_.columns(), console_.unicode,
+                                               console_.colour));
   drawn_ = console_.seconds();
   on_screen_ = true;
 }
 
 void Progress::erase() {
-  if (on_screen_) fmt::print(console_.file, "{}", kEraseLine);
+  if (on_screen_) put(console_.file, kEraseLine);
   on_screen_ = false;
 }
 

@@ -16,12 +16,22 @@ constexpr tessera::Command kCommands[] = {
      tessera::run_check},
     {"verify-resume", "CONFIG [--key=value ...]", "compare N + N resumed iterations with 2N, bit for bit",
      tessera::run_verify_resume},
-    {"compare", "CONFIG --a.key=value --b.key=value ...",
-     "compare two precisions or devices layer by layer over a few steps", tessera::run_compare},
-    {"sample", "RUN [--key=value ...]", "continue a prompt with the model of a run folder", tessera::run_sample},
-    {"replay", "BUNDLE", "run a non-finite step again and name what went wrong first", tessera::run_replay},
+    {"compare", "CONFIG --b.key=value ...", "compare two precisions or devices layer by layer over a few steps",
+     tessera::run_compare, "Precision",
+     "--b.key=value holds for b alone, --a.key=value for a, which is the reference and computes in float32 or "
+     "float64;\n"
+     "--key=value holds for both. --steps=N compares so many steps, 3 if it is not said."},
+    {"sample", "RUN [--key=value ...]", "continue a prompt with the model of a run folder", tessera::run_sample,
+     "Sampling"},
+    {"replay",
+     "RUN/autopsy_...",
+     "run a non-finite step again and name what went wrong first",
+     tessera::run_replay,
+     {},
+     "The folder autopsy_... was written by the training, which said so."},
     {"eval", "RUN [--key=value ...]", "print the losses of the model of a run folder", tessera::run_eval},
-    {"bench", "comm [--ranks=N] [--key=value ...]", "measure how fast ranks add up tensors", tessera::run_bench},
+    {"bench", "comm [--ranks=N] [--key=value ...]", "measure how fast ranks add up tensors", tessera::run_bench,
+     "Several ranks"},
     {"config", "[CONFIG] [--key=value ...]", "print the settings that a run would use", tessera::run_config},
 };
 

@@ -45,8 +45,11 @@ void install_signal_handlers() {
   const stack_t alternate{.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
   sigaltstack(&alternate, nullptr);
   received_signal = 0;
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction action {};
+    sigaction(signal, nullptr, &action);
+    if (signal == SIGHUP && action.sa_handler == SIG_IGN) continue;  // nohup
+    action = {};
     action.sa_handler = on_signal;
     action.sa_flags = SA_ONSTACK | SA_RESTART;
     sigaction(signal, &action, nullptr);

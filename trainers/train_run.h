@@ -1,5 +1,5 @@
 // A training in its run folder: config.cfg, metrics.jsonl, loss.svg, samples.txt, TensorBoard events and checkpoints,
-// with a console in front. It survives interruption: SIGINT and SIGTERM finish the step and save.
+// with a console in front. It survives interruption: SIGINT, SIGTERM and SIGHUP finish the step and save.
 #pragma once
 
 #include "trainers/communication_meter.h"

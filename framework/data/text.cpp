@@ -22,7 +22,7 @@ class LeftOut {
  public:
   void add(const std::string& reason, const fs::path& path) { names_[reason].insert(path.filename().string()); }
   std::vector<std::string> sentences(const std::string& source) const {
-    constexpr size_t kShown = 20;
+    constexpr size_t kShown = 6;
     std::vector<std::string> result;
     for (const auto& [reason, names] : names_) {
       const std::vector<std::string> shown(

@@ -10,7 +10,9 @@
 namespace tessera {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::internal::CaptureStderr;
 using ::testing::internal::CaptureStdout;
 using ::testing::internal::GetCapturedStderr;
@@ -20,6 +22,7 @@ using Words = std::vector<std::string>;
 constexpr Command kCommands[] = {
     {"train", "CONFIG [--key=value ...]", "train a model",
      [](std::span<const std::string> words) { return static_cast<int>(words.size()); }},
+    {"draw", "RUN [--key=value ...]", "draw samples", run_config, "Sampling", "As many as you like."},
     {"break", "", "fail", [](std::span<const std::string>) -> int { throw Error("it broke"); }},
     {"config", "[CONFIG] [--key=value ...]", "print settings", run_config},
 };
@@ -64,6 +67,10 @@ TEST(CommandLine, HelpListsCommandsAndKeys) {
   EXPECT_THAT(train.out, HasSubstr("Usage: tessera train CONFIG"));
   EXPECT_THAT(train.out, HasSubstr("--learning_rate 0.001"));
   EXPECT_EQ(train.out, outcome_of({"help", "train"}).out);
+  const std::string draw = outcome_of({"help", "draw"}).out;
+  EXPECT_THAT(draw,
+              AllOf(HasSubstr("As many as you like.\n"), HasSubstr("--top_k "), HasSubstr("`tessera help train`")));
+  EXPECT_THAT(draw, Not(HasSubstr("--learning_rate")));
   EXPECT_THAT(outcome_of({"version"}).out, HasSubstr("tessera "));
 }
 

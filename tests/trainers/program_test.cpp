@@ -190,6 +190,7 @@ TEST_F(ProgramTest, BadInputGetsOneSentence) {
       {1,
        {"check", "toy.cfg", "--n_embd=1000000", "--n_head=10000", "--n_layer=1000", "--device=cpu"},
        "parameters take"},
+      {2, {"sample"}, "sample: name a run folder: tessera sample RUN"},
       {2, {"sample", "nowhere"}, "nowhere: No such file or directory; name a config file or a run folder"},
       {1, {"sample", "toy.cfg"}, "run: this folder holds no complete checkpoint; train first"},
       {1, {"replay", "nowhere"}, "nowhere/autopsy.json cannot be read"},
@@ -273,7 +274,7 @@ TEST_F(ProgramTest, NonFiniteStepsAreCountedAndStopWithACodeOfTheirOwn) {
 }
 
 TEST_F(ProgramTest, SignalsFinishTheStepSaveAndSayHowToGoOn) {
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     Program training(folder_,
                      {"train", "toy.cfg", "--max_iters=1000000", "--eval_interval=1000000", "--out_dir=stopped"});
     ASSERT_TRUE(eventually([&] { return read_all(folder_ / "stopped/metrics.jsonl").size() > 200; }));

@@ -161,5 +161,17 @@ TEST(Progress, RedrawsAtMostTenTimesPerSecond) {
   EXPECT_LE(drawings, 11U);
 }
 
+TEST(Progress, AConsoleThatTakesNothingStopsNoTraining) {
+  FakeConsole fake(true);
+  Console console = fake.console();
+  console.file = std::fopen("/dev/full", "w");
+  {
+    Progress progress({.total_steps = 10}, console);
+    EXPECT_NO_THROW(progress.step({.step = 1}));
+    EXPECT_NO_THROW(progress.evaluation({.step = 1, .val_loss = 2}));
+  }
+  std::fclose(console.file);
+}
+
 }  // namespace
 }  // namespace tessera

@@ -59,13 +59,17 @@ struct Config {
   double momentum = 0.9;
   double grad_clip = 1.0;
 
-  // Precision and machine
+  // Machine
   std::string device = "auto";
+  int64_t threads = 0;
   bool tf32 = false;
   bool parallel = false;
   std::string devices = "all";
   CudaGraph cuda_graph = CudaGraph::automatic;
-  int64_t threads = 0;
+  bool recompute = false;
+  int64_t seed = 1337;
+
+  // Precision
   DType dtype = DType::f32;
   ResidualDtype residual_dtype = ResidualDtype::float32;
   bool master_weights = true;
@@ -79,8 +83,6 @@ struct Config {
   double max_scale = 1e38;
   int64_t max_skipped_steps = 20;
   bool autopsy = false;
-  bool recompute = false;
-  int64_t seed = 1337;
 
   // Several ranks
   int64_t ranks = 1;

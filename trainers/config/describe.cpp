@@ -42,10 +42,11 @@ std::string default_text(const Option& option) { return quote_config_value(optio
 
 }  // namespace
 
-std::string options_help() {
+std::string options_help(std::string_view wanted) {
   constexpr unsigned kWidth = 100, kDescription = 60;
   po::options_description all("Keys, with their defaults", kWidth, kDescription);
   for (const OptionSection& section : option_sections()) {
+    if (!wanted.empty() && section.title != wanted) continue;
     po::options_description description(section.title, kWidth, kDescription);
     for (const Option& option : section.options) {
       const std::string meaning = fmt::format("{} ({})", option.help, option.accepts);

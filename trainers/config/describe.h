@@ -2,13 +2,15 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "trainers/config/load.h"
 
 namespace tessera {
 
-/// Every key with what it accepts, its default and its meaning, for a terminal of 100 columns.
-std::string options_help();
+/// Every key (of the section with that title, or of all) with what it accepts, its default and its meaning, for a
+/// terminal of 100 columns.
+std::string options_help(std::string_view wanted = {});
 
 /// The page docs/config.md.
 std::string options_markdown();

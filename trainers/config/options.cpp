@@ -116,10 +116,12 @@ OptionSection optimization_options() {
 OptionSection machine_options() {
   using C = Config;
   return {
-      "Precision and machine",
+      "Machine",
       {
           text("device", &C::device, "auto | cpu | cuda | cuda:N", is_device,
                "where to compute; auto: the first GPU if there is one, else the CPU"),
+          integer("threads", &C::threads, {0, 4096}, "CPU threads; 0: every core that the process may use")
+              .also({"num_threads", "cpus"}),
           flag("tf32", &C::tf32, "float32 matrix products on a GPU may round their factors to TF32, which is faster")
               .also({"allow_tf32"}),
           flag("parallel", &C::parallel, "split each attention layer over the GPUs of this process"),
@@ -127,8 +129,18 @@ OptionSection machine_options() {
           choice<C::CudaGraph>("cuda_graph", &C::cuda_graph,
                                {{"auto", C::CudaGraph::automatic}, {"off", C::CudaGraph::off}},
                                "auto: steps on one GPU are recorded once and replayed, to the same bits"),
-          integer("threads", &C::threads, {0, 4096}, "CPU threads; 0: every core that the process may use")
-              .also({"num_threads", "cpus"}),
+          flag("recompute", &C::recompute,
+               "compute each block again in the backward pass instead of keeping it: slower, smaller")
+              .also({"gradient_checkpointing", "activation_checkpointing", "checkpoint_activations"}),
+          integer("seed", &C::seed, {}, "start of every random number: weights, order of the data, dropout, samples"),
+      }};
+}
+
+OptionSection precision_options() {
+  using C = Config;
+  return {
+      "Precision",
+      {
           choice<DType>(
               "dtype", &C::dtype,
               {{"float32", DType::f32}, {"bfloat16", DType::bf16}, {"float16", DType::f16}, {"float64", DType::f64}},
@@ -168,10 +180,6 @@ OptionSection machine_options() {
           flag("autopsy", &C::autopsy,
                "examine every step that is skipped, also those by which a dynamic loss scale finds its value")
               .also({"detect_anomaly"}),
-          flag("recompute", &C::recompute,
-               "compute each block again in the backward pass instead of keeping it: slower, smaller")
-              .also({"gradient_checkpointing", "activation_checkpointing", "checkpoint_activations"}),
-          integer("seed", &C::seed, {}, "start of every random number: weights, order of the data, dropout, samples"),
       }};
 }
 
@@ -245,9 +253,9 @@ OptionSection sampling_options() {
 }  // namespace
 
 const std::vector<OptionSection>& option_sections() {
-  static const std::vector<OptionSection> sections = {model_options(),   data_options(), optimization_options(),
-                                                      machine_options(), rank_options(), run_options(),
-                                                      sampling_options()};
+  static const std::vector<OptionSection> sections = {model_options(),   data_options(),      optimization_options(),
+                                                      machine_options(), precision_options(), rank_options(),
+                                                      run_options(),     sampling_options()};
   return sections;
 }
 
