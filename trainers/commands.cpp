@@ -160,8 +160,8 @@ int run_eval(std::span<const std::string> arguments) {
   for (const std::string& notice : trainer.load(checkpoint_of(loaded.config))) fmt::print("{}\n", notice);
   StepReport report{.step = trainer.iteration()};
   trainer.evaluate(report);
-  fmt::print("step {}: train loss {}, val loss {}\n", report.step, human_real(*report.eval_train_loss, 4),
-             human_real(*report.val_loss, 4));
+  fmt::print("step {}: train loss {}, val loss {}\n", report.step, human_loss(*report.eval_train_loss),
+             human_loss(*report.val_loss));
   if (report.val_accuracy) fmt::print("exact match: {:.1f}%\n", 100 * *report.val_accuracy);
   return 0;
 }

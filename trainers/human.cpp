@@ -29,6 +29,11 @@ std::string human_real(double value, int decimals) {
   return std::isnan(value) ? "nan" : fmt::format("{:.{}f}", value, decimals);
 }
 
+std::string human_loss(double value) {
+  const bool small = value != 0 && std::abs(value) < 1e-3;
+  return small ? fmt::format("{:.1e}", value) : human_real(value, 4);
+}
+
 std::string human_integer(int64_t value) {
   const std::string digits = fmt::format("{}", value);
   std::string spaced;

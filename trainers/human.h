@@ -12,6 +12,9 @@ std::string human_count(double value);
 /// The value with so many decimals; `nan` without the sign that some hardware gives it, or `inf`.
 std::string human_real(double value, int decimals);
 
+/// Four decimals, and an exponent where they would hide the value: 1.6556, 2.7e-06.
+std::string human_loss(double value);
+
 /// A count with its thousands apart: 491,520.
 std::string human_integer(int64_t value);
 

@@ -10,6 +10,7 @@
 
 #include "framework/data/utf8.h"
 #include "framework/io/atomic_file.h"
+#include "trainers/human.h"
 #include "trainers/loss_curve.h"
 #include "trainers/plot_axis.h"
 
@@ -186,7 +187,7 @@ std::string draw_legend(const Curves& curves) {
     return fmt::format("<line class=\"{}\" x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\"/>", kind, x, kMiddle, x + kSample,
                        kMiddle);
   };
-  const auto value = [](double loss) { return fmt::format("<tspan class=\"value\">{:.4f}</tspan>", loss); };
+  const auto value = [](double loss) { return fmt::format("<tspan class=\"value\">{}</tspan>", human_loss(loss)); };
   if (!curves.train.empty()) entry(line("train"), "training " + value(curves.train.back().y));
   if (curves.validation.empty()) return svg;
   entry(line("validation"), "validation " + value(curves.validation.back().y));

@@ -45,7 +45,7 @@ struct Part {
 };
 
 std::vector<Part> parts_of(const StepReport& report, const std::string& eta) {
-  std::vector<Part> parts = {{"loss " + human_real(report.train_loss, 4), 1},
+  std::vector<Part> parts = {{"loss " + human_loss(report.train_loss), 1},
                              {fmt::format("lr {:.1e}", report.learning_rate), 5},
                              {"norm " + human_real(report.grad_norm, 2), 4},
                              {fmt::format("{} tok/s", human_count(report.tokens_per_second)), 3}};
@@ -151,8 +151,8 @@ void Progress::evaluation(const StepReport& report) {
   std::string text = fmt::format("step {}:", report.step);
   const char* separator = " ";
   const auto add = [&](const std::string& part) { text += std::exchange(separator, ", ") + part; };
-  if (report.eval_train_loss) add("train loss " + human_real(*report.eval_train_loss, 4));
-  if (report.val_loss) add("val loss " + human_real(*report.val_loss, 4));
+  if (report.eval_train_loss) add("train loss " + human_loss(*report.eval_train_loss));
+  if (report.val_loss) add("val loss " + human_loss(*report.val_loss));
   if (report.val_accuracy) add(fmt::format("accuracy {:.1f}%", 100 * *report.val_accuracy));
   line(text);
 }

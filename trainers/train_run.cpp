@@ -257,7 +257,7 @@ int TrainRun::stop_for_non_finite(const StepReport& now) {
              "tessera: training stopped at step {}: {} steps in a row had non-finite gradients (loss {}, scale {}, "
              "learning rate {:.3g}); the weights are those of step {}; try a lower learning_rate, grad_clip, or "
              "dtype = float32\n",
-             state.iteration, state.consecutive_skips, human_real(state.loss, 4), state.scale, state.learning_rate,
+             state.iteration, state.consecutive_skips, human_loss(state.loss), state.scale, state.learning_rate,
              state.iteration - state.consecutive_skips);
   return kExitNotFinite;
 }

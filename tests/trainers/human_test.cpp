@@ -32,6 +32,14 @@ TEST(Human, RealNumbers) {
   EXPECT_EQ(human_count(-kNan), "nan");
 }
 
+TEST(Human, Losses) {
+  EXPECT_EQ(human_loss(1.65559), "1.6556");
+  EXPECT_EQ(human_loss(0.001), "0.0010");
+  EXPECT_EQ(human_loss(2.71e-6), "2.7e-06");
+  EXPECT_EQ(human_loss(0), "0.0000");
+  EXPECT_EQ(human_loss(-std::numeric_limits<double>::quiet_NaN()), "nan");
+}
+
 TEST(Human, Integers) {
   EXPECT_EQ(human_integer(0), "0");
   EXPECT_EQ(human_integer(999), "999");
