@@ -48,6 +48,7 @@
 #include "framework/machine.h"
 #include "framework/ops.h"
 #include "framework/ops/broadcast.h"
+#include "framework/ops/flash_attention_options.h"
 #include "framework/ops/status_flag.h"
 #include "framework/optim/adamw.h"
 #include "framework/optim/optimizer.h"

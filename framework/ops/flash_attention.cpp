@@ -3,11 +3,10 @@
 #include "kernels/flash_attention/flash_attention.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "framework/ops.h"
 #include "kernels/elementwise/mul.h"
-#include "kernels/gradient_scan/gradient_scan.h"
+#include "kernels/gradient_scan/range_factor.h"
 #include "kernels/memory/memory.h"
 
 namespace tessera::ops {
@@ -165,23 +164,19 @@ Tensor core_input(const Tensor& x, DType dtype) {
 }
 
 // y = factor · x, in y's dtype and layout.
-void multiply(const Tensor& x, double factor, const Tensor& y) {
-  const Tensor scalar = Tensor::full({1}, factor, accumulate_dtype(x.dtype()), x.device());
-  launch(Mul{.a = x.in<4>(), .b = scalar.expand(x.shape()).in<4>(), .y = y.out<4>()}, exec_of(x.device()));
+void multiply(const Tensor& x, const Tensor& factor, const Tensor& y) {
+  launch(Mul{.a = x.in<4>(), .b = factor.expand(x.shape()).in<4>(), .y = y.out<4>()}, exec_of(x.device()));
 }
 
-// The power of two that gradients are multiplied by on their way through a float16 core, so that small ones do not
-// vanish: it brings their root mean square to about 1/16, amid what float16 can hold. 1 if they are zero or not finite.
-double gradient_scale(const Tensor& dout) {
-  ScanResult scan;
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&scan);
-  const Tensor result = Tensor::from(std::span(bytes, sizeof scan), {sizeof scan}, dout.device());
-  launch(GradientScan{.gradient = dout.to_contiguous().view({-1}).in<1>(),
-                      .result = static_cast<ScanResult*>(result.address())},
-         exec_of(dout.device()));
-  std::memcpy(&scan, result.to_vector<uint8_t>().data(), sizeof scan);
-  if (scan.finite == 0 || scan.squared_norm == 0) return 1;
-  return std::exp2(-4 - std::round(0.5 * std::log2(scan.squared_norm / static_cast<double>(dout.numel()))));
+// What gradients are multiplied by on their way through a float16 core, so that small ones do not vanish, and the
+// inverse. Nobody waits for the numbers: they stay on the device.
+std::array<Tensor, 2> gradient_scale(const Tensor& dout) {
+  const Tensor factors = Tensor::empty({2}, DType::f32, dout.device());
+  const Tensor memory = Tensor::zeros({sizeof(ScanResult)}, DType::u8, dout.device());
+  auto* scan = static_cast<ScanResult*>(memory.address());
+  launch(GradientScan{.gradient = dout.to_contiguous().view({-1}).in<1>(), .result = scan}, exec_of(dout.device()));
+  launch(RangeFactor{.scan = scan, .n = dout.numel(), .factors = factors.data<float>()}, exec_of(dout.device()));
+  return {factors.slice(0, 0, 1), factors.slice(0, 1, 2)};
 }
 
 /// What backward keeps of a call.
@@ -225,16 +220,23 @@ Triple gradients(const Call& call, const Tensor& dout) {
     run_backward(call, core_input(dout, core), dx);
     return dx;
   }
-  const double scale = core == DType::f16 ? gradient_scale(dout) : 1;
-  const Tensor narrow_dout = empty_like(call.out);
-  multiply(dout, scale, narrow_dout);
   Layout narrow = call.layout;
   narrow.dtype = core;
+  const Tensor narrow_dout = empty_like(call.out);
   const Triple narrow_dx = allocate(narrow);
+  if (core != DType::f16) {
+    narrow_dout.copy_from(dout);
+    run_backward(call, narrow_dout, narrow_dx);
+    for (const auto& [from, to] : {std::pair(&narrow_dx.q, &dx.q), {&narrow_dx.k, &dx.k}, {&narrow_dx.v, &dx.v}})
+      to->copy_from(*from);
+    return dx;
+  }
+  const auto [scale, inverse] = gradient_scale(dout);
+  multiply(dout, scale, narrow_dout);
   run_backward(call, narrow_dout, narrow_dx);
-  multiply(narrow_dx.q, 1 / scale, dx.q);
-  multiply(narrow_dx.k, 1 / scale, dx.k);
-  multiply(narrow_dx.v, 1 / scale, dx.v);
+  multiply(narrow_dx.q, inverse, dx.q);
+  multiply(narrow_dx.k, inverse, dx.k);
+  multiply(narrow_dx.v, inverse, dx.v);
   return dx;
 }
 

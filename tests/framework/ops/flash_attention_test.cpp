@@ -4,6 +4,9 @@
 #include "framework/ops.h"
 #include "tests/framework/ops/op_check.h"
 #include "tests/framework/ops/plain_attention.h"
+#ifdef TESSERA_SIMT
+#include "kernels/simt/runtime.h"
+#endif
 
 namespace tessera {
 namespace {
@@ -215,6 +218,24 @@ TEST_P(NarrowCore, GradientsOfAnyMagnitude) {
       run_op(attention({.compute_dtype = core}), inputs, {}, Tensor::full(q_.shape(), INFINITY, wide));
   for (const double value : doubles(infinite.gradients[2])) EXPECT_FALSE(std::isfinite(value));
 }
+
+#ifdef TESSERA_SIMT
+// The power of two is found and used on the device.
+TEST(NarrowCoreOnDevice, TheHostWaitsForNothing) {
+  const Device device = test_device();
+  if (device.is_cpu()) GTEST_SKIP() << "the CPU is the host";
+  const Tensor x = uniform({1, 5, 2, 8}, 1).to(DType::f32).to(device);
+  const auto step = [&] {
+    const Pass pass = Pass::recording({});
+    const Variable q = pass.leaf(x);
+    backward(ops::flash_attention(q, q, q, {.compute_dtype = DType::f16}), x);
+  };
+  step();  // memory is found
+  const int64_t before = simt::host_waits();
+  step();
+  EXPECT_EQ(simt::host_waits(), before);
+}
+#endif
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, NarrowCore,
                          testing::Combine(testing::Values(DType::f32, DType::f64),
