@@ -10,7 +10,6 @@
 #include "framework/machine.h"
 #include "framework/tensor/allocator.h"
 #include "trainers/command_line.h"
-#include "trainers/config/load.h"
 #include "trainers/trainer.h"
 
 namespace tessera {
@@ -67,23 +66,16 @@ struct Contender {
 };
 
 int run(std::span<const std::string> arguments) {
-  Arguments words = preset(arguments.empty() ? "" : arguments[0]);
-  words.insert(words.end(), arguments.begin() + 1, arguments.end());
-  const double rounds = take(words, "rounds", 3);
-  const double seconds = take(words, "seconds", 3);
-  const RandomText text;
-  words.push_back("--data=" + text.path().string());
+  const TrainingSetup setup(arguments, 3);
   std::vector<Contender> contenders;
   for (const char* dtype : {"float32", "bfloat16", "float16"}) {
-    Arguments with_dtype = words;
-    with_dtype.push_back(std::string("--dtype=") + dtype);
-    const Config config = load_config(with_dtype).config;
+    const Config config = setup.config(std::string("--dtype=") + dtype);
     set_threads(static_cast<int>(config.threads));
     contenders.push_back({dtype, std::make_unique<Trainer>(config)});
     for (int i = 0; i < 3; ++i) contenders.back().trainer->step();
   }
-  for (int round = 0; round < static_cast<int>(rounds); ++round) {
-    for (Contender& contender : contenders) contender.run(seconds);
+  for (int round = 0; round < setup.rounds; ++round) {
+    for (Contender& contender : contenders) contender.run(setup.seconds);
   }
   for (const Contender& contender : contenders) contender.print(contenders.front().step_seconds);
   return 0;

@@ -9,7 +9,6 @@
 #include "benchmarks/training_setup.h"
 #include "framework/machine.h"
 #include "trainers/command_line.h"
-#include "trainers/config/load.h"
 #include "trainers/trainer.h"
 
 namespace tessera {
@@ -43,17 +42,12 @@ void run_round(Trainer& trainer, int threads, double seconds) {
 }
 
 int run(std::span<const std::string> arguments) {
-  Arguments words = preset(arguments.empty() ? "" : arguments[0]);
-  words.insert(words.end(), arguments.begin() + 1, arguments.end());
-  const double rounds = take(words, "rounds", 3);
-  const double seconds = take(words, "seconds", 5);
-  const RandomText text;
-  words.push_back("--data=" + text.path().string());
-  const Config config = load_config(words).config;
+  const TrainingSetup setup(arguments, 5);
+  const Config config = setup.config();
   const int threads = set_threads(static_cast<int>(config.threads));
   Trainer trainer(config);
   for (int i = 0; i < 3; ++i) trainer.step();
-  for (int round = 0; round < static_cast<int>(rounds); ++round) run_round(trainer, threads, seconds);
+  for (int round = 0; round < setup.rounds; ++round) run_round(trainer, threads, setup.seconds);
   return 0;
 }
 

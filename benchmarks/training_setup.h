@@ -5,12 +5,14 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "framework/io/atomic_file.h"
+#include "trainers/config/load.h"
 #include "trainers/usage_error.h"
 
 namespace tessera {
@@ -63,5 +65,27 @@ inline double take(Arguments& words, const std::string& name, double otherwise) 
   words.erase(at);
   return value;
 }
+
+/// What such a program was asked to do: the words `MODEL [--rounds=N] [--seconds=S] [--key=value ...]`.
+struct TrainingSetup {
+  RandomText text;
+  Arguments words;  ///< of a config
+  int rounds;
+  double seconds;
+
+  TrainingSetup(std::span<const std::string> arguments, double default_seconds)
+      : words(preset(arguments.empty() ? "" : arguments[0])) {
+    words.insert(words.end(), arguments.begin() + 1, arguments.end());
+    rounds = static_cast<int>(take(words, "rounds", 3));
+    seconds = take(words, "seconds", default_seconds);
+    words.push_back("--data=" + text.path().string());
+  }
+
+  Config config(const std::string& more = "") const {
+    Arguments all = words;
+    if (!more.empty()) all.push_back(more);
+    return load_config(all).config;
+  }
+};
 
 }  // namespace tessera
