@@ -251,6 +251,42 @@ TEST(LanguageModel, StepsAllocateAlikeAndNothingFromTheSystem) {
   }
 }
 
+// Weights that have grown beyond all bounds make a loss that is not finite, on every device.
+TEST(LanguageModel, OverflowIsNotHidden) {
+  const Tensor ids = random_ids({2, 12}, 2).to(test_device());
+  for (const Options& options : {Options{.bias = true}, llama()}) {
+    LanguageModel model(small(options));
+    const ParameterArena arena(model, {.seed = 1, .device = test_device()});
+    for (const ParameterPtr& parameter : parameters(model)) {
+      if (parameter->shape.rank() == 2) parameter->value.copy_from(ops::scale(parameter->value, 1e27).value());
+    }
+    const Variable loss = model.loss(Pass::inference().input(ids), ids);
+    EXPECT_FALSE(std::isfinite(loss.value().item()));
+  }
+}
+
+// What a token costs in a bfloat16 layer of width C: q, k, v 3C, what the heads put out C, both norms 2C, the mlp 4C.
+TEST(LanguageModel, ALayerKeepsTenNumbersPerChannel) {
+  const Device device = test_device();
+  const int64_t rows = 4, length = 12, width = 128;
+  const auto kept_by = [&](int64_t layers) {
+    Options options{.bias = false, .dtype = DType::bf16};
+    options = small(options);
+    options.n_layer = layers, options.n_embd = width;
+    LanguageModel model(options);
+    const ParameterArena arena(model, {.seed = 1, .device = device, .mirror = DType::bf16});
+    const Tensor ids = random_ids({rows, length}, 2).to(device);
+    const int64_t before = allocator_stats(device).bytes_in_use;
+    const Pass pass = Pass::recording({});
+    const Variable loss = model.loss(pass.input(ids), ids);
+    return allocator_stats(device).bytes_in_use - before;
+  };
+  const int64_t activations = rows * length * width * 10 * 2;
+  const int64_t more = kept_by(3) - kept_by(2);
+  EXPECT_GE(more, activations);
+  EXPECT_LE(more, activations + activations / 16);  // statistics of the norms and of attention
+}
+
 TEST(LanguageModel, TheTapeIsGoneAfterAStep) {
   LanguageModel model(small());
   const ParameterArena arena(model, {});
