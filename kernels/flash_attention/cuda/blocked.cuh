@@ -159,9 +159,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   constexpr int kRows = Smem::kOwn / 16, kColumns = Smem::kWalk / 16;
   auto& smem = shared_memory<Smem>();
   const AttentionRules& rules = op.rules;
-  const int64_t b = block_index().z, h = block_index().y, tile = grid_size().x - 1 - block_index().x;
-  const int64_t first = tile * Smem::kOwn, kv_head = h / (op.q.shape[2] / op.k.shape[2]);
-  const int64_t end = rules.end_key(first + Smem::kOwn < rules.rows ? first + Smem::kOwn - 1 : rules.rows - 1);
+  const QueryBlock<int64_t> block(op, Smem::kOwn);
+  const auto [b, h, kv_head, tile, first, end] = block;
   smem.q.load(op.q, b, h, first);
   Sums<kRows, Head> o;
   float max[kRows], sum[kRows];
@@ -212,7 +211,7 @@ __global__ void __launch_bounds__(kThreads, 1)
           total == 0 ? -INFINITY : max[r] + logf(total);
   }
   not_finite = sync_threads_or(not_finite);
-  if (thread_index() == 0) strange[(b * grid_size().y + h) * grid_size().x + tile] = not_finite;
+  if (thread_index() == 0) flag_of(strange, b, h, tile) = not_finite;
 }
 
 template <int Head>
@@ -249,9 +248,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   constexpr int kRows = Smem::kOwn / 16, kColumns = Smem::kWalk / 16;
   auto& smem = shared_memory<Smem>();
   const AttentionRules& rules = op.rules;
-  const int64_t b = block_index().z, h = block_index().y, tile = grid_size().x - 1 - block_index().x;
-  const int64_t first = tile * Smem::kOwn, kv_head = h / (op.q.shape[2] / op.k.shape[2]);
-  const int64_t end = rules.end_key(first + Smem::kOwn < rules.rows ? first + Smem::kOwn - 1 : rules.rows - 1);
+  const QueryBlock<int64_t> block(op, Smem::kOwn);
+  const auto [b, h, kv_head, tile, first, end] = block;
   smem.first.load(op.q, b, h, first);
   smem.second.load(op.dout, b, h, first);
   smem.load_statistics(op, b, h, first, Smem::kOwn);
@@ -282,7 +280,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   for (int r = 0; r < kRows; ++r)
     not_finite = dq.store(op.dq, b, h, first + thread_y() + 16 * r, r, static_cast<float>(rules.scale)) || not_finite;
   not_finite = sync_threads_or(not_finite);
-  if (thread_index() == 0) strange[(b * grid_size().y + h) * grid_size().x + tile] = not_finite;
+  if (thread_index() == 0) flag_of(strange, b, h, tile) = not_finite;
 }
 
 template <int Head>
@@ -336,7 +334,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     not_finite = dv.store(op.dv, b, kv_head, j, r, 1) || not_finite;
   }
   not_finite = sync_threads_or(not_finite);
-  if (thread_index() == 0) strange[(b * grid_size().y + kv_head) * grid_size().x + tile] = not_finite;
+  if (thread_index() == 0) flag_of(strange, b, kv_head, tile) = not_finite;
 }
 
 }  // namespace tessera::blocked_attention

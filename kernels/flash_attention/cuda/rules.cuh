@@ -118,4 +118,26 @@ struct AttentionArguments {
   AttentionRules rules;
 };
 
+/// The queries of one head that a block owns: under a causal mask the blocks with the most keys come first.
+template <class Index>
+struct QueryBlock {
+  Index b, h, kv_head, tile, first;
+  Index end;  ///< of the keys that any of them sees by position
+
+  __device__ QueryBlock(const AttentionArguments& op, Index rows)
+      : b(block_index().z),
+        h(block_index().y),
+        kv_head(h / static_cast<Index>(op.q.shape[2] / op.k.shape[2])),
+        tile(grid_size().x - 1 - block_index().x),
+        first(tile * rows) {
+    const Index behind = first + rows < op.rules.rows ? first + rows : static_cast<Index>(op.rules.rows);
+    end = static_cast<Index>(op.rules.end_key(behind - 1));
+  }
+};
+
+/// The flag of a tile whose result is not finite, [batch, heads, tiles]: the kernels of plain.cuh compute it again.
+__device__ inline uint8_t& flag_of(uint8_t* flags, int64_t b, int64_t head, int64_t tile) {
+  return flags[(b * grid_size().y + head) * grid_size().x + tile];
+}
+
 }  // namespace tessera

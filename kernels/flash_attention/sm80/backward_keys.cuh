@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(DkvTiles<Head, Extras, Atomic>::kThreads, 1)
   if constexpr (kWantsValues)
     not_finite = store_rows<Element>(op.dv, b, kv_head, first + warp_row, keys_end, dv, plain) || not_finite;
   not_finite = sync_threads_or(not_finite);
-  uint8_t& flag = strange[(static_cast<int64_t>(b) * grid_size().y + kv_head) * grid_size().x + block_index().x];
+  uint8_t& flag = flag_of(strange, b, kv_head, block_index().x);
   if (thread_index() == 0) flag = not_finite || (Wanted == Part::values && flag != 0);
 }
 

@@ -3,14 +3,9 @@
 // next arrives while one is used: one barrier per tile.
 #pragma once
 
-#include "kernels/flash_attention/sm80/softmax.cuh"
+#include "kernels/flash_attention/sm80/key_walk.cuh"
 
 namespace tessera::sm80 {
-
-/// How many queries and keys of the compiled tiles count, in steps of 16: the bucket sizes may ask for less.
-struct TileSizes {
-  int q, k;
-};
 
 /// Registers decide: at most 255 per thread, for the output, the scores and what the options need.
 template <int Head, bool Extras>
@@ -19,11 +14,8 @@ struct ForwardTiles {
   static constexpr int kSlices = Head <= 128 && !Extras ? 2 : 1;
   static constexpr int kRows = kThreads / 2 * kSlices;
   static constexpr int kKeys = Head <= 64 ? 64 : 32;
-  struct Stage {
-    Tile<kKeys, Head> k, v;
-  };
   Tile<kRows, Head> q;
-  Stage stages[2];
+  KeyStage<kKeys, Head> stages[2];
 };
 
 /// Divides by the sums, stores the rows and their statistics; whether an output is not finite.
@@ -57,40 +49,22 @@ __global__ void __launch_bounds__(ForwardTiles<Head, Extras>::kThreads, 1)
   using Tiles = ForwardTiles<Head, Extras>;
   auto& smem = shared_memory<Tiles>();
   const AttentionRules& rules = op.rules;
-  const int b = block_index().z, h = block_index().y, kv_head = h / static_cast<int>(op.q.shape[2] / op.k.shape[2]);
-  const int tile = grid_size().x - 1 - block_index().x;  // under a causal mask the longest first
-  const int first = tile * sizes.q;
-  const int last = static_cast<int>(first + sizes.q < rules.rows ? first + sizes.q : rules.rows) - 1;
-  const HeadRows<Head> k(op.k, b, kv_head), v(op.v, b, kv_head);
-  const ScoreTerms terms(rules, h);
+  const QueryBlock<int> block(op, sizes.q);
+  const KeyWalk<Head, Extras, Tiles::kThreads> walk(op, block, sizes);
+  const ScoreTerms terms(rules, block.h);
   const float unit = Extras ? 1.0f : terms.scale;
-  const int end = static_cast<int>(rules.end_key(last));
-  const auto next = [&](int key) {  // the first tile from `key` on that anybody sees
-    if constexpr (Extras)
-      while (key < end && !has_sight_by_mask(rules, {b, h, first, key, sizes.q, sizes.k})) key += sizes.k;
-    return key;
-  };
-  const auto load = [&](typename Tiles::Stage& stage, int key) {
-    if (key < end) {
-      stage.k.template load<Tiles::kThreads>(k, key, sizes.k);
-      stage.v.template load<Tiles::kThreads>(v, key, sizes.k);
-    }
-    cp_async_commit();
-  };
-
   const int warp_row = warp_index() * 16 * Tiles::kSlices;
-  TilePlace at{b, h, first + warp_row, 0, sizes.q - warp_row, sizes.k};
+  TilePlace at{block.b, block.h, block.first + warp_row, walk.begin(), sizes.q - warp_row, sizes.k};
   Accumulator<Tiles::kSlices, Head> o;
   clear(o);
   RowStatistics<Tiles::kSlices> rows;
-  at.key = next(static_cast<int>(rules.first_key(first)) / sizes.k * sizes.k);
-  smem.q.template load<Tiles::kThreads>(HeadRows<Head>(op.q, b, h), first, sizes.q);
-  load(smem.stages[0], at.key);
-  for (int stage = 0; at.key < end; stage ^= 1) {
-    const int following = next(at.key + sizes.k);
+  smem.q.template load<Tiles::kThreads>(HeadRows<Head>(op.q, block.b, block.h), block.first, sizes.q);
+  walk.load(smem.stages[0], at.key);
+  for (int stage = 0; walk.has(at.key); stage ^= 1) {
+    const int following = walk.next(at.key + sizes.k);
     cp_async_wait<0>();
     sync_threads();  // this tile is there, and nobody uses the one before it any more
-    load(smem.stages[stage ^ 1], following);
+    walk.load(smem.stages[stage ^ 1], following);
     if (has_sight(rules, at)) {
       Accumulator<Tiles::kSlices, Tiles::kKeys> s;
       clear(s);
@@ -104,7 +78,7 @@ __global__ void __launch_bounds__(ForwardTiles<Head, Extras>::kThreads, 1)
   }
   cp_async_wait<0>();
   const bool not_finite = sync_threads_or(finish_rows<Element, Extras>(op, at, rows, o));
-  if (thread_index() == 0) strange[(static_cast<int64_t>(b) * grid_size().y + h) * grid_size().x + tile] = not_finite;
+  if (thread_index() == 0) flag_of(strange, block.b, block.h, block.tile) = not_finite;
 }
 
 }  // namespace tessera::sm80
