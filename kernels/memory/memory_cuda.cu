@@ -99,6 +99,44 @@ __global__ void move_kernel(const Word* x, Word* y, Layout<2> layout) {
   }
 }
 
+/// Two axes that change places: x has neighbours along `axis`, y along the last one.
+struct Turn {
+  int axis;           ///< 4: nothing of the kind
+  int64_t others[3];  ///< the axes that are left
+};
+
+template <class Word>
+struct TurnTile {
+  static constexpr int kSize = sizeof(Word) <= 2 ? 64 : 32;
+  Word words[kSize][kSize + 1];  ///< one more, or a column would lie in one bank
+};
+
+/// Copies a square by way of shared memory, so that both sides are read and written along their neighbours.
+template <class Word>
+__global__ void turn_kernel(const Word* x, Word* y, const __grid_constant__ Layout<2> layout,
+                            const __grid_constant__ Turn turn) {
+  constexpr int kSize = TurnTile<Word>::kSize, kStep = 256 / kSize;
+  auto& tile = shared_memory<TurnTile<Word>>();
+  const int64_t extent = layout.shape[turn.axis], last = layout.shape[4];
+  const auto [across, down] = divide(block_index().x, (last + kSize - 1) / kSize);
+  const int64_t i = across * kSize, j = down * kSize;
+  int64_t from = 0, to = 0;
+  Division line{block_index().y, 0};
+  for (const int64_t axis : turn.others) {
+    line = divide(line.quotient, layout.shape[axis]);
+    from += line.rest * layout.strides[0][axis];
+    to += line.rest * layout.strides[1][axis];
+  }
+  const int column = thread_index() % kSize, first = thread_index() / kSize;
+  for (int row = first; row < kSize; row += kStep)
+    if (j + row < last && i + column < extent)
+      tile.words[row][column] = x[from + (j + row) * layout.strides[0][4] + i + column];
+  sync_threads();
+  for (int row = first; row < kSize; row += kStep)
+    if (i + row < extent && j + column < last)
+      y[to + (i + row) * layout.strides[1][turn.axis] + j + column] = tile.words[column][row];
+}
+
 template <class T>
 __global__ void convert_floats_kernel(Elements<5> x, Elements<5> y, Layout<2> layout) {
   const int64_t run = grid_thread();
@@ -142,9 +180,31 @@ void with_word(DType dtype, Body&& body) {
   }
 }
 
+/// The axes that change places, where tiles of them are worth their shared memory.
+Turn turn_of(const Layout<2>& layout) {
+  Turn turn{4, {}};
+  if (layout.strides[1][4] != 1 || layout.strides[0][4] == 1 || layout.shape[4] < 32) return turn;
+  for (int axis = 0; axis < 4; ++axis) {
+    if (layout.strides[0][axis] == 1 && layout.shape[axis] >= 32) turn.axis = axis;
+  }
+  for (int axis = 3, n = 0; axis >= 0 && n < 3; --axis) {
+    if (axis != turn.axis) turn.others[n++] = axis;
+  }
+  return turn;
+}
+
 void move_elements(Cuda cuda, const Copy& copy, const Layout<2>& layout) {
   const Grid grid{.x = pieces_of(layout.runs, 256)};
+  const Turn turn = turn_of(layout);
+  const int64_t lines = copy.x.numel() / std::max<int64_t>(1, layout.shape[turn.axis] * layout.shape[4]);
   with_word(copy.x.dtype, [&]<class Word>(Word) {
+    constexpr int kSize = TurnTile<Word>::kSize;
+    if (turn.axis < 4 && lines < 65536) {
+      const int64_t tiles = pieces_of(layout.shape[turn.axis], kSize) * pieces_of(layout.shape[4], kSize);
+      return launch_grid("copy", turn_kernel<Word>, cuda,
+                         {.x = tiles, .y = lines, .shared_bytes = sizeof(TurnTile<Word>)},
+                         static_cast<const Word*>(copy.x.data), static_cast<Word*>(copy.y.data), layout, turn);
+    }
     launch_grid("copy", move_kernel<Word>, cuda, grid, static_cast<const Word*>(copy.x.data),
                 static_cast<Word*>(copy.y.data), layout);
   });

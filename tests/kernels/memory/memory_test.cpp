@@ -73,6 +73,8 @@ TEST(Copy, LongRowsAndLargeTransposes) {
   check_copy(Array::random(DType::f32, {1, 1, 1, 3, 40001}, 1), DType::bf16, {1, 1, 1, 3, 40001}, {0, 1, 2, 3, 4});
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64, DType::u8})
     check_copy(Array::random(dtype, {1, 1, 2, 203, 331}, 1, 0, 9), dtype, {1, 1, 2, 203, 331}, {0, 1, 2, 4, 3});
+  for (const std::array<int, 5>& order : {std::array{0, 4, 2, 3, 1}, {4, 1, 0, 3, 2}, {3, 2, 4, 0, 1}})
+    check_copy(Array::random(DType::bf16, {2, 33, 3, 35, 70}, 1), DType::bf16, {2, 33, 3, 35, 70}, order);
 }
 
 TEST(Copy, RoundsToNearestEven) {
