@@ -18,6 +18,7 @@ constexpr int64_t kPanelColumns = 96;         // narrower panels lose more than 
 constexpr int64_t kPanelProducts = 1 << 18;   // multiplications that are worth waking a thread
 constexpr int64_t kTransposeRows = 32;        // rows from which on it pays to transpose b
 constexpr int64_t kPackedElements = 1 << 20;  // of b at a time
+constexpr int64_t kPanelsPerPacking = 6;      // from which on it pays to rearrange b for bf16 panels
 
 int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
 int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
@@ -40,6 +41,15 @@ int64_t panel_rows(const In<2>& a) {
   return is_row_major(a) ? 128 : 256;
 }
 
+/// b in this thread's memory, rearranged for bf16 panels; null where the library reads it best as it is.
+const void* packed(const In<2>& b) {
+  const int64_t bytes = packed_bf16_bytes(b);
+  if (bytes == 0) return nullptr;
+  void* const memory = workspace<std::byte, 5>(bytes);
+  pack_bf16(b, memory);
+  return memory;
+}
+
 /// All panels of a product whose b is plain.
 template <class Factor>
 void run_panels(const Panel& op) {
@@ -54,10 +64,13 @@ void run_panels(const Panel& op) {
   const int64_t column_parts = std::clamp<int64_t>(threads / row_panels, 1, ceil_div(columns, kPanelColumns));
   const int64_t width = round_up(ceil_div(columns, column_parts), 16);
   const int64_t column_panels = ceil_div(columns, width);
+  Panel all = op;
+  if (std::is_same_v<Factor, BFloat16> && column_panels == 1 && row_panels >= kPanelsPerPacking && is_row_major(op.a))
+    all.packed_b = packed(op.b);
   parallel_for(row_panels * column_panels, 1, [&](int64_t i) {
     const int64_t row = i / column_panels * height;
     const int64_t column = i % column_panels * width;
-    run_panel<Factor>(panel_of(op, row, std::min(height, rows - row), column, std::min(width, columns - column)));
+    run_panel<Factor>(panel_of(all, row, std::min(height, rows - row), column, std::min(width, columns - column)));
   });
 }
 

@@ -81,7 +81,7 @@ void multiply(const Panel& panel, const Out<2>& sum, bool started) {
       Fill{.y = {address_of(sum.data, sum.dtype, i * sum.strides[0]), sum.dtype, {columns}, {1}}, .value = 0}(Cpu{});
     return;
   }
-  const Product product{.a = panel.a, .b = panel.b, .c = sum, .accumulate = started};
+  const Product product{.a = panel.a, .b = panel.b, .c = sum, .accumulate = started, .packed_b = panel.packed_b};
   if constexpr (std::is_same_v<Factor, double>) multiply_f64(product);
   else if constexpr (std::is_same_v<Factor, float>) multiply_f32(product);
   else multiply_bf16(product);

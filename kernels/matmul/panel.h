@@ -19,6 +19,7 @@ struct Panel {
   Out<2> pre_activation;
   Out<2> c;  ///< [M, N]
   float beta;
+  const void* packed_b = nullptr;  ///< b once more, as `pack_bf16` arranges it; absent: not packed
 };
 
 /// Computes one panel on the calling thread. Factors are multiplied as `Factor`: float, double, or BFloat16 where the

@@ -13,6 +13,7 @@ struct Product {
   In<2> b;   ///< [K, N]
   Out<2> c;  ///< [M, N]
   bool accumulate;
+  const void* packed_b = nullptr;  ///< bf16: what `pack_bf16` made of b, where there is any
 };
 
 /// All f32: by the library the program was built with (oneDNN, else OpenBLAS).
@@ -23,6 +24,11 @@ bool has_bf16_products();
 
 /// a and b bf16, c f32 or bf16; only where `has_bf16_products`.
 void multiply_bf16(const Product& product);
+
+/// A bf16 b as products with a row-major a read it fastest: worth its price where many share it. The size in bytes, 0
+/// where the library has no such arrangement; and the arrangement itself, by all threads.
+int64_t packed_bf16_bytes(const In<2>& b);
+void pack_bf16(const In<2>& b, void* memory);
 
 /// All f64: a plain vectorised loop, for gradient checks and golden tests. b has unit stride in N.
 void multiply_f64(const Product& product);

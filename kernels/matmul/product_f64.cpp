@@ -11,7 +11,7 @@ constexpr int64_t kColumns = 16;
 
 /// The block of c at (row, column), `rows` × `columns` large; `a` may be strided in both directions.
 void multiply_block(const Product& product, int64_t row, int64_t column, int64_t rows, int64_t columns) {
-  const auto& [a, b, c, accumulate] = product;
+  const auto& [a, b, c, accumulate, packed_b] = product;
   double sums[kRows][kColumns] = {};
   const double* left = a.as<double>() + row * a.strides[0];
   const double* right = b.as<double>() + column;

@@ -156,6 +156,26 @@ TEST(MatMul, ShapesLayoutsAndDtypes) {
                .padding = k % 3});
 }
 
+// Enough rows that the CPU cuts them into many panels, for which a bf16 b is rearranged once.
+TEST(MatMul, ManyRowsShareTheRightHandSide) {
+  for (const DType c_dtype : {DType::bf16, DType::f32}) {
+    for (const int layout : {0, 1, 2, 3}) {
+      check({.B = 1,
+             .M = 803,
+             .K = layout == 0 ? 64 : 37,
+             .N = layout == 0 ? 48 : 65,
+             .dtype = DType::bf16,
+             .c_dtype = c_dtype,
+             .b_transposed = layout % 2 == 1,
+             .padding = layout / 2,
+             .bias = DType::f32,
+             .add = layout < 2 ? std::optional(DType::f32) : std::nullopt,
+             .activation = layout == 3 ? Activation::gelu_tanh : Activation::none,
+             .beta = layout == 2 ? 0.5f : 0.0f});
+    }
+  }
+}
+
 TEST(MatMul, BatchesAndSharedMatrices) {
   for (const auto& [dtype, c_dtype] : kDTypes) {
     for (const int64_t batches : {2, 5}) {
