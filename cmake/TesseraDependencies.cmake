@@ -99,11 +99,24 @@ elseif(TESSERA_CUDA_FLAVOUR STREQUAL "ON" OR "CUDA" IN_LIST TESSERA_PACKAGE_PART
   find_package(CUDAToolkit QUIET)
   tessera_part(CUDA ON "${CUDAToolkit_FOUND}" nvidia-cuda-toolkit CUDA::cudart_static)
 endif()
-if(TESSERA_NCCL OR "NCCL" IN_LIST TESSERA_PACKAGE_PARTS)
-  tessera_find_library(nccl nccl.h nccl)
-  tessera_part(NCCL ON "${nccl_FOUND}" libnccl-dev tessera::nccl)
+# NCCL and MPI are opened by the names of their libraries: only the build of tessera itself needs them, and only their
+# headers.
+if(TESSERA_NCCL AND NOT DEFINED TESSERA_PACKAGE_PARTS AND TESSERA_CUDA_FLAVOUR STREQUAL "ON")
+  find_path(TESSERA_NCCL_INCLUDE_DIR nccl.h HINTS ENV NCCL_HOME ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
+  find_library(TESSERA_NCCL_FILE NAMES nccl libnccl.so.2
+               HINTS ENV NCCL_HOME "${CUDAToolkit_LIBRARY_DIR}" "${CUDAToolkit_LIBRARY_ROOT}" PATH_SUFFIXES lib)
+  mark_as_advanced(TESSERA_NCCL_INCLUDE_DIR TESSERA_NCCL_FILE)
+  if(TESSERA_NCCL_INCLUDE_DIR AND TESSERA_NCCL_FILE)
+    list(APPEND TESSERA_PARTS NCCL)
+  elseif(TESSERA_NCCL STREQUAL "AUTO")
+    message(STATUS "tessera: NCCL not found; GPUs of several ranks exchange gradients through the host (apt install \
+libnccl-dev)")
+  else()
+    list(APPEND TESSERA_MISSING libnccl-dev)
+  endif()
+elseif(TESSERA_NCCL AND NOT TESSERA_NCCL STREQUAL "AUTO" AND NOT DEFINED TESSERA_PACKAGE_PARTS)
+  message(FATAL_ERROR "tessera: TESSERA_NCCL=${TESSERA_NCCL} needs TESSERA_CUDA=ON, which is ${TESSERA_CUDA_FLAVOUR}")
 endif()
-# MPI is opened by the name of its library: only the build of tessera itself needs it, and only its header.
 if(TESSERA_MPI AND NOT DEFINED TESSERA_PACKAGE_PARTS)
   find_package(MPI QUIET COMPONENTS CXX)
   if(MPI_CXX_FOUND)

@@ -132,7 +132,7 @@ int run_replay(std::span<const std::string> arguments) {
          folder.string());
   const Tokenizer tokenizer = tokenizer_of(load_state(*checkpoint));
   LanguageModel model(model_options(config, tokenizer.vocab_size()));
-  const ParameterArena arena(model, arena_options(config, Device::parse(config.device)));
+  const ParameterArena arena(model, arena_options(config, device_of(config)));
   load_model(*checkpoint, arena);
 
   const SafetensorsFile batches = SafetensorsFile::open(folder / "batch.safetensors");

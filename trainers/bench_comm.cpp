@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "trainers/human.h"
+#include "trainers/model_setup.h"
 #include "trainers/run_on_ranks.h"
 #include "trainers/stopwatch.h"
 #include "trainers/usage_error.h"
@@ -52,7 +53,7 @@ int run_bench(std::span<const std::string> arguments) {
     throw UsageError("bench wants to know what to measure: tessera bench comm --ranks=N");
   const LoadedConfig loaded = load_config(arguments.subspan(1));
   return run_on_ranks("bench", arguments, loaded, [&](const std::shared_ptr<Communicator>& ranks) {
-    return bench(*ranks, Device::parse(loaded.config.device));
+    return bench(*ranks, device_of(loaded.config));
   });
 }
 

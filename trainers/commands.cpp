@@ -146,7 +146,7 @@ int run_sample(std::span<const std::string> arguments) {
   const CheckpointState state = load_state(checkpoint);
   const Tokenizer tokenizer = tokenizer_of(state);
   LanguageModel model(model_options(config, tokenizer.vocab_size()));
-  const ParameterArena arena(model, arena_options(config, Device::parse(config.device)));
+  const ParameterArena arena(model, arena_options(config, device_of(config)));
   load_model(checkpoint, arena);
   const std::string text = draw_samples(model, tokenizer, config, config.num_samples);
   fmt::print("{}\n", text);

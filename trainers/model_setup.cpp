@@ -4,6 +4,16 @@
 
 namespace tessera {
 
+std::string device_name_of(std::string_view name, const Rendezvous& place, int gpus) {
+  const bool open = name == "cuda" || name == "auto";
+  if (!open || gpus == 0 || place.world == 1) return std::string(name);
+  return "cuda:" + std::to_string(place.local_rank % gpus);
+}
+
+Device device_of(const Config& config) {
+  return Device::parse(device_name_of(config.device, find_rendezvous(), cuda_device_count()));
+}
+
 LanguageModel::Options model_options(const Config& config, int64_t vocab_size) {
   return {.vocab_size = vocab_size,
           .block_size = config.block_size,

@@ -2,12 +2,19 @@
 #pragma once
 
 #include "framework/data/tokenizer.h"
+#include "framework/distributed/rendezvous.h"
 #include "framework/io/checkpoint.h"
 #include "framework/optim/step_control.h"
 #include "modules/language_model.h"
 #include "trainers/config/config.h"
 
 namespace tessera {
+
+/// The device that `name`, a setting `device`, means for a rank where `gpus` GPUs are visible: of the ranks of a host,
+/// each takes the GPU of its number, where the name leaves that open.
+std::string device_name_of(std::string_view name, const Rendezvous& place, int gpus);
+/// The same for this process.
+Device device_of(const Config& config);
 
 /// The model that `config` describes, for a vocabulary of `vocab_size` tokens.
 LanguageModel::Options model_options(const Config& config, int64_t vocab_size);

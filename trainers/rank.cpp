@@ -1,18 +1,17 @@
 #include "trainers/rank.h"
 
-#include <optional>
-
 #include <fmt/format.h>
 
+#include "framework/distributed/connection.h"
 #include "framework/distributed/exchange.h"
+#include "framework/distributed/meeting.h"
 #include "framework/distributed/watchdog.h"
 #include "framework/error.h"
 
 namespace tessera {
 namespace {
 
-constexpr double kStartSeconds = 60;  // for the libraries to connect the ranks
-constexpr double kTestSeconds = 30;   // for the first collective
+constexpr double kTestSeconds = 30;  // for the first collective
 constexpr const char* kStartCures =
     "look at what the other ranks printed; between hosts check that they reach one another "
     "(OMPI_MCA_btl_tcp_if_include, "
@@ -41,10 +40,10 @@ class Member {
 
   std::shared_ptr<Communicator> join(const RankOptions& options) {
     const bool meet_early = place_.port != 0;
-    if (meet_early) dog_.watch(exchange_cards(), std::make_shared<Heartbeat>());
+    if (meet_early) dog_.watch(meet(place_, dog_.card()), std::make_shared<Heartbeat>());
     std::shared_ptr<Communicator> ranks = connect();
-    if (meet_early) dog_.follow(ranks->shared_heartbeat());
-    else dog_.watch(gather_texts(*ranks, dog_.card(), device_), ranks->shared_heartbeat());
+    if (!meet_early) dog_.watch(gather_texts(*ranks, dog_.card(), device_), ranks->shared_heartbeat());
+    dog_.follow(ranks->shared_heartbeat(), ranks->connection());
     test(*ranks);
     Facts facts = {{"the program", program_fingerprint()}};
     facts.insert(facts.end(), options.facts.begin(), options.facts.end());
@@ -55,18 +54,6 @@ class Member {
   Watchdog& dog() { return dog_; }
 
  private:
-  std::vector<std::string> exchange_cards() {
-    if (place_.rank == 0 && place_.launcher != Rendezvous::Launcher::self) {
-      host_.emplace(ExchangeHost::Options{.world = place_.world,
-                                          .port = place_.port,
-                                          .other_hosts = !place_.one_host(),
-                                          .deadline_seconds = kStartSeconds});
-    }
-    return exchange_texts(
-        {.host = place_.host, .port = place_.port, .rank = place_.rank, .deadline_seconds = kStartSeconds},
-        dog_.card());
-  }
-
   std::shared_ptr<Communicator> connect() {
     const auto deadline =
         dog_.deadline(kStartSeconds, fmt::format("tessera: rank {} of {} waited {:.0f} s for the others to start; {}\n",
@@ -91,7 +78,6 @@ class Member {
   Rendezvous place_;
   Device device_;
   Watchdog dog_;
-  std::optional<ExchangeHost> host_;
 };
 
 }  // namespace
@@ -108,6 +94,10 @@ int run_watched(const Rendezvous& place, const RankOptions& options,
   } catch (const RanksMissing& error) {  // the launcher of `ranks = N` says so itself
     const bool speak = place.launcher != Rendezvous::Launcher::self && is_first_but(error.ranks(), place.rank);
     if (speak) fmt::print(stderr, "tessera: {}\n", error.what());
+    return kExitRankFailure;
+  } catch (const ConnectionLost& error) {  // seldom this rank's fault: the watchdog finds out whose
+    member.dog().wait_for_the_end();
+    fmt::print(stderr, "tessera: {}\n", error.what());
     return kExitRankFailure;
   } catch (const std::exception& error) {
     const Watchdog::Farewell farewell = member.dog().fail(error.what());

@@ -6,6 +6,7 @@
 #include "framework/io/checkpoint.h"
 #include "trainers/config/options.h"
 #include "trainers/launcher.h"
+#include "trainers/model_setup.h"
 #include "trainers/rank.h"
 
 namespace tessera {
@@ -22,10 +23,10 @@ Facts facts_of(const Config& config) {
   return facts;
 }
 
-// Of ranks that torchrun started without a GPU, the first one starts ranks that MPI connects; all wait for those.
+// Of ranks that torchrun started and NCCL cannot connect, the first one starts ranks that MPI does; all wait for those.
 bool starts_ranks(const Config& config, const Rendezvous& place) {
   using Launcher = Rendezvous::Launcher;
-  if (place.launcher == Launcher::torchrun) return place.world > 1 && Device::parse(config.device).is_cpu();
+  if (place.launcher == Launcher::torchrun) return place.world > 1 && needs_mpi(device_of(config));
   return place.launcher == Launcher::none && (config.ranks > 1 || config.max_restarts > 0);
 }
 
@@ -53,7 +54,7 @@ int run_on_ranks(const std::string& command, std::span<const std::string> argume
   expect(config.ranks == 1 || config.ranks == place.world,
          "ranks = {}, but {} were started; leave ranks away or make it {}", config.ranks, place.world, place.world);
   const RankOptions options{
-      .device = Device::parse(config.device), .watchdog_seconds = config.watchdog_seconds, .facts = facts_of(config)};
+      .device = device_of(config), .watchdog_seconds = config.watchdog_seconds, .facts = facts_of(config)};
   return run_as_rank(place, options, [&](std::shared_ptr<Communicator> ranks) {
     if (ranks->rank() > 0) expect(std::freopen("/dev/null", "w", stdout) != nullptr, "/dev/null cannot be opened");
     return work(std::move(ranks));

@@ -38,7 +38,7 @@ const char* reason_of_skip(const StepState& before, const StepState& after) {
 Trainer::Trainer(const Config& config, std::shared_ptr<Communicator> ranks)
     : config_(config),
       ranks_(std::move(ranks)),
-      device_(Device::parse(config.device)),
+      device_(device_of(config)),
       data_(open_data(config, *ranks_)),
       model_(model_options(config, data_.vocab_size())),
       arena_(make_arena(model_, config, device_, ranks_->world())),

@@ -59,7 +59,7 @@ Optimizer make_optimizer(const ParameterArena& arena, const Config& config, std:
 // A recording holds the addresses of one device.
 std::string reason_for_no_graph(const Config& config, const Communicator& ranks) {
   if (config.cuda_graph == Config::CudaGraph::off) return "cuda_graph = off";
-  if (ranks.world() > 1 && ranks.transport() != "NCCL") return "gradients of several ranks travel through the host";
+  if (ranks.world() > 1 && !ranks.on_stream()) return "gradients of several ranks travel through the host";
   return config.parallel ? "parallel = True uses more than one device" : "";
 }
 

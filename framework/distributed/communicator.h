@@ -10,6 +10,8 @@
 
 namespace tessera {
 
+class Connection;
+
 class Communicator {
  public:
   /// Names a started collective; later ones have larger numbers.
@@ -32,6 +34,10 @@ class Communicator {
   int world() const { return world_; }
   /// What moves the data: "MPI", "NCCL"; "nothing" in a world of one.
   virtual std::string_view transport() const = 0;
+  /// True where collectives are work on the device, as kernels are: the host waits for none, a CUDA graph holds them.
+  virtual bool on_stream() const { return false; }
+  /// For a thread that watches over this rank; null where a collective that fails says so itself.
+  virtual std::shared_ptr<Connection> connection() const { return nullptr; }
 
   // All of these work in place on contiguous memory, and return before they are done: until `wait`, nobody else may
   // touch `data`. Sums of bf16 and f16 are rounded after every addition.
@@ -71,8 +77,11 @@ class Communicator {
 /// A world of one.
 std::unique_ptr<Communicator> single_communicator();
 
-/// The communicator of the ranks that mpirun (or a launcher like it) started, for tensors on `device`; a world of one
-/// where nothing did. Once per process.
+/// The communicator of the ranks that a launcher (see Rendezvous) started, for tensors on `device`; a world of one
+/// where none did. NCCL connects ranks that have a GPU of their own each, MPI all others. Once per process.
 std::unique_ptr<Communicator> open_communicator(Device device);
+
+/// Whether ranks on such devices are connected by MPI, which only mpirun and srun start.
+bool needs_mpi(Device device);
 
 }  // namespace tessera

@@ -89,11 +89,12 @@ void GradientReducer::start(size_t bucket) {
                                      : communicator_->start_reduce_scatter(gradients);
 }
 
-void GradientReducer::unpack(size_t bucket) const {
+void GradientReducer::unpack(size_t bucket) {
   const ArenaRange all = buckets_[bucket].range;
   const ArenaRange wanted = options_.mode == Mode::all ? all : part_of(all);
   const Tensor sums = packed_[bucket].slice(0, wanted.begin - all.begin, wanted.end - all.begin);
   wanted.of(arena_->gradients()).copy_from(sums.to(arena_->gradients().dtype()));
+  packed_[bucket] = {};  // a recorded step must give back what it took
 }
 
 ArenaRange GradientReducer::part_of(const ArenaRange& bucket) const {

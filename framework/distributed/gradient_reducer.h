@@ -46,7 +46,7 @@ class GradientReducer {
  private:
   void announce(ParameterState& parameter);
   void start(size_t bucket);
-  void unpack(size_t bucket) const;
+  void unpack(size_t bucket);
   ArenaRange part_of(const ArenaRange& bucket) const;
 
   const ParameterArena* arena_;

@@ -11,7 +11,7 @@ bool waits_for_others(Phase phase) { return phase == Phase::reduce || phase == P
 
 std::string_view word_for(Trouble trouble) {
   constexpr std::string_view kWords[] = {"waiting", "did not come", "process gone", "left with an error",
-                                         "silent",  "stuck"};
+                                         "silent",  "stuck",        "disconnected"};
   return kWords[static_cast<size_t>(trouble)];
 }
 
@@ -78,7 +78,8 @@ std::optional<int> RankTable::culprit() const {
 std::optional<int> RankTable::speaker(std::string_view space) const {
   for (int rank = 0; rank < world(); ++rank) {
     const Row& row = rows_[static_cast<size_t>(rank)];
-    const bool alive = !row.left && (row.trouble == Trouble::none || row.trouble == Trouble::stuck);
+    const bool alive = !row.left && (row.trouble == Trouble::none || row.trouble == Trouble::stuck ||
+                                     row.trouble == Trouble::disconnected);
     if (alive && (space.empty() || row.card.space == space)) return rank;
   }
   return std::nullopt;
@@ -91,6 +92,7 @@ std::string RankTable::sentence(int rank, double now) const {
       case Trouble::absent: return "it did not come to the start";
       case Trouble::gone: return "its process is gone";
       case Trouble::failed: return "it left with an error";
+      case Trouble::disconnected: return "its connection to the others failed";
       case Trouble::silent: return fmt::format("no sign of life for {:.0f} s", now - row.heard);
       default:
         return fmt::format("nothing has moved for {:.0f} s; raise watchdog_seconds if that is normal", now - row.moved);

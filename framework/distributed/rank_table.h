@@ -25,11 +25,12 @@ std::string_view name_of(Phase phase);
 /// Why a run cannot go on with a rank.
 enum class Trouble : uint8_t {
   none,
-  absent,  ///< it never came
-  gone,    ///< its process ended
-  failed,  ///< it said that it leaves with an error
-  silent,  ///< no heartbeat came
-  stuck,   ///< its heart beats, but neither it nor any other rank moves
+  absent,        ///< it never came
+  gone,          ///< its process ended
+  failed,        ///< it said that it leaves with an error
+  silent,        ///< no heartbeat came
+  stuck,         ///< its heart beats, but neither it nor any other rank moves
+  disconnected,  ///< its collectives no longer reach the others
 };
 
 class RankTable {

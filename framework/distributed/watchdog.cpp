@@ -86,9 +86,10 @@ void Watchdog::watch(const std::vector<std::string>& cards, std::shared_ptr<cons
   for (const std::string& card : cards) run_ = hash_of(card, run_);
 }
 
-void Watchdog::follow(std::shared_ptr<const Heartbeat> heartbeat) {
+void Watchdog::follow(std::shared_ptr<const Heartbeat> heartbeat, std::shared_ptr<Connection> connection) {
   const std::lock_guard lock(mutex_);
   heartbeat_ = std::move(heartbeat);
+  connection_ = std::move(connection);
 }
 
 double Watchdog::seconds() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
@@ -117,11 +118,17 @@ void Watchdog::tick(double now) {
   table_->hear(options_.rank, {.phase = heartbeat_->phase(), .step = heartbeat_->step(), .beats = heartbeat_->beats()},
                now);
   if (finished_ || own_reason() != 0) return tell_all();
+  check_connection(now);
   const bool agreeing = failing_since_ >= 0 && now - failing_since_ < kAgreement;
   if (failing_since_ < 0 || agreeing) look_at_processes(now);
   const bool failing = table_->judge(now);
-  if (failing && failing_since_ < 0) failing_since_ = now;
+  const bool begins = failing && failing_since_ < 0;
+  if (begins) failing_since_ = now;
   tell_all();
+  if (begins && connection_) {  // nobody needs it any more, and what waits in it keeps the GPU
+    broken_ = connection_->failure();
+    connection_->abort();
+  }
   // The one that prints leaves first: to it, the others must not look as if they had died.
   const double delay = table_->speaker() == options_.rank ? kAgreement : 2 * kAgreement;
   if (failing && now - failing_since_ >= delay) end_run(now);
@@ -131,6 +138,14 @@ void Watchdog::check_deadline(double now) {
   if (ends_at_ < 0 || now < ends_at_) return;
   ends_at_ = -1;
   options_.leave(deadline_text_);
+}
+
+// A rank that died breaks the connections of the others: it is named, not they, if it is found in time.
+void Watchdog::check_connection(double now) {
+  if (!connection_ || connection_->failure().empty()) return;
+  if (disconnected_since_ < 0) disconnected_since_ = now;
+  if (now - disconnected_since_ > options_.silence_seconds && !table_->culprit())
+    table_->accuse(options_.rank, Trouble::disconnected);
 }
 
 void Watchdog::hear_all(double now) {
@@ -183,7 +198,9 @@ void Watchdog::tell_all() {
 // and the GPU's memory taken.
 void Watchdog::end_run(double now) {
   if (table_->speaker(card_.space) == options_.rank) kill_stopped();
-  options_.leave(table_->speaker() == options_.rank ? table_->text(now) : "");
+  std::string text = table_->speaker() == options_.rank ? table_->text(now) : "";
+  if (!text.empty() && !broken_.empty()) text += "tessera: " + broken_ + "\n";
+  options_.leave(text);
 }
 
 void Watchdog::kill_stopped() const {
@@ -208,6 +225,15 @@ Watchdog::Farewell Watchdog::fail(const std::string& reason) {
     farewell.speak = std::ranges::find(reasons_, mine) - reasons_.begin() == options_.rank;
     if (farewell.everyone || seconds() > end) return farewell;
   }
+}
+
+void Watchdog::wait_for_the_end() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!table_) return;
+  }
+  const double end = seconds() + options_.silence_seconds + 4 * kAgreement;
+  while (seconds() < end) std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
 Watchdog::Deadline Watchdog::deadline(double seconds_from_now, std::string text) {

@@ -1,6 +1,6 @@
-// A thread that makes no call of MPI or NCCL and so cannot hang with them. It tells the other ranks where this one is,
-// hears where they are, and ends a run that cannot go on: the lowest rank alive prints a table of all, every survivor
-// leaves with code 75 by _exit, and stopped processes of this host are killed.
+// A thread that waits for no call of MPI or NCCL and so cannot hang with them. It tells the other ranks where this one
+// is, hears where they are, and ends a run that cannot go on: the lowest rank alive prints a table of all, every
+// survivor leaves with code 75 by _exit, and stopped processes of this host are killed.
 #pragma once
 
 #include <atomic>
@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "framework/distributed/connection.h"
 #include "framework/distributed/heartbeat.h"
 #include "framework/distributed/rank_table.h"
 #include "framework/distributed/socket.h"
@@ -45,8 +46,10 @@ class Watchdog {
   /// Starts to watch the ranks whose cards these are, in the order of ranks, this one included. `heartbeat` is what
   /// this rank does.
   void watch(const std::vector<std::string>& cards, std::shared_ptr<const Heartbeat> heartbeat);
-  /// From now on `heartbeat` is what this rank does.
-  void follow(std::shared_ptr<const Heartbeat> heartbeat);
+  /// From now on `heartbeat` is what this rank does, and `connection`, if there is one, what its collectives go
+  /// through. Where that fails and no rank is found to be the cause for `silence_seconds`, the failure itself ends the
+  /// run. Whatever ends the run, the connection is aborted.
+  void follow(std::shared_ptr<const Heartbeat> heartbeat, std::shared_ptr<Connection> connection = nullptr);
   /// This rank has done its part: its silence is no failure from now on.
   void finish() { finished_ = true; }
 
@@ -57,6 +60,8 @@ class Watchdog {
   };
   /// This rank leaves with an error. Waits a moment for the others to say the same.
   Farewell fail(const std::string& reason);
+  /// For a rank whose connection has failed: returns only if the run does not end by itself.
+  void wait_for_the_end();
 
   /// Ends the run with `text` unless the returned object is destroyed within `seconds`: for what may hang before the
   /// ranks watch one another.
@@ -70,6 +75,7 @@ class Watchdog {
   void run();
   void tick(double now);
   void check_deadline(double now);
+  void check_connection(double now);
   void hear_all(double now);
   void look_at_processes(double now);
   void tell_all();
@@ -85,6 +91,9 @@ class Watchdog {
   std::mutex mutex_;  // guards all that follows up to the thread, except the atomics
   std::optional<RankTable> table_;
   std::shared_ptr<const Heartbeat> heartbeat_;
+  std::shared_ptr<Connection> connection_;
+  double disconnected_since_ = -1;   // below 0: it has not failed
+  std::string broken_;               // how it had failed when the run was given up
   std::vector<sockaddr_in> places_;  // by rank
   uint64_t run_ = 0;                 // the same in all ranks of this run and in no other run
   std::vector<uint64_t> reasons_;    // of ranks that failed, by rank; 0: has not failed

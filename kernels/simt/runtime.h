@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "kernels/simt/device_memory.h"
 #include "kernels/simt/keywords.h"
@@ -98,6 +99,16 @@ size_t memory_in_use(int device);
 /// How often the host has waited for a device, or done what makes it wait: stream and event synchronisation, copies
 /// from or to host memory that is not pinned, and asking for or giving back device memory.
 int64_t host_waits();
+
+/// An event that a stream records, or waits for.
+struct EventUse {
+  bool recorded;
+  cudaStream_t stream;
+  cudaEvent_t event;
+};
+/// Calls `observer` at each use of an event from now on; an empty one ends that. Work is done at once here, so only
+/// this shows whether it would be in order on a device.
+void observe_events(std::function<void(const EventUse& use)> observer);
 
 /// Fails if the words of [data, data + bytes), an argument of a kernel for `device`, contain an address of another
 /// device's memory.

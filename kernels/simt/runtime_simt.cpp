@@ -29,6 +29,8 @@ cudaError_t waited(cudaError_t error) {
 
 bool is_device(int device) { return device >= 0 && device < static_cast<int>(device_memories().size()); }
 
+std::function<void(const tessera::simt::EventUse&)> event_observer;
+
 // Copies must name memory that exists: a device address outside a live block is an error.
 bool is_valid(const void* address, size_t bytes) {
   const int device = tessera::simt::device_of(address);
@@ -139,7 +141,8 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return waited(cudaSuccess); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) {
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (event_observer) event_observer({.recorded = false, .stream = stream, .event = event});
   if (!event->recorded) return failed(cudaErrorInvalidValue);
   return event->captured == tessera::simt::capturing() ? cudaSuccess : failed(cudaErrorStreamCaptureIsolation);
 }
@@ -147,7 +150,8 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new SimtEvent;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (event_observer) event_observer({.recorded = true, .stream = stream, .event = event});
   *event = {true, tessera::simt::capturing()};
   return cudaSuccess;
 }
@@ -168,6 +172,8 @@ size_t memory_in_use(int device) { return device_memories().at(static_cast<size_
 void set_memory_limit(int device, size_t bytes) { device_memories().at(static_cast<size_t>(device))->set_limit(bytes); }
 
 int64_t host_waits() { return waits; }
+
+void observe_events(std::function<void(const EventUse& use)> observer) { event_observer = std::move(observer); }
 
 void check_arguments(const char* kernel, int device, const void* data, size_t bytes) {
   for (size_t at = 0; at + sizeof(void*) <= bytes; at += sizeof(void*)) {

@@ -1,9 +1,11 @@
-// Every rank runs every test in the same order. Rank 0 prints the results; the others print what fails there.
+// Every rank runs every test in the same order, on the device of tests/support/devices.h: the emulated one in the SIMT
+// flavour. Rank 0 prints the results; the others print what fails there.
 #include <memory>
 
 #include <gtest/gtest.h>
 
 #include "tests/ranks/ranks.h"
+#include "tests/support/devices.h"
 
 namespace tessera {
 namespace {
@@ -27,7 +29,7 @@ Communicator& ranks() { return *communicator; }
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  tessera::communicator = tessera::open_communicator(tessera::Device::cpu());
+  tessera::communicator = tessera::open_communicator(tessera::test_device());
   if (tessera::ranks().rank() > 0) {
     testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
     delete listeners.Release(listeners.default_result_printer());

@@ -1,5 +1,6 @@
 #include "framework/distributed/watchdog.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <csignal>
 #include <future>
@@ -109,6 +110,44 @@ TEST(Watchdog, StuckRanksAreNoticed) {
   ranks.watch();
   EXPECT_THAT(ranks.last_words(0).value(), HasSubstr("rank 1 of 2"));
   EXPECT_THAT(*ranks.last_words(0), HasSubstr("step 2, evaluation): nothing has moved"));
+}
+
+class BrokenConnection final : public Connection {
+ public:
+  std::string failure() override { return "NCCL failed: remote process exited"; }
+  void abort() override { aborted = true; }
+  std::atomic<bool> aborted = false;
+};
+
+// Nobody is found to be the cause, so the connection itself is.
+TEST(Watchdog, ABrokenConnectionEndsTheRunAndIsAborted) {
+  Ranks ranks(2, 0.5);
+  ranks.heart(1).beat(7, Phase::reduce);
+  ranks.watch();
+  const auto broken = std::make_shared<BrokenConnection>();
+  ranks.dog(1).follow(ranks.shared_heart(1), broken);
+  EXPECT_THAT(ranks.last_words(0).value(), HasSubstr("rank 1 of 2"));
+  EXPECT_THAT(*ranks.last_words(0), HasSubstr("step 7, reduce): its connection to the others failed"));
+  EXPECT_EQ(ranks.last_words(1), "");
+  EXPECT_TRUE(broken->aborted);
+}
+
+TEST(Watchdog, ABrokenConnectionIsToldByTheRankThatSpeaks) {
+  Ranks ranks(2, 0.5);
+  ranks.watch();
+  ranks.dog(0).follow(ranks.shared_heart(0), std::make_shared<BrokenConnection>());
+  EXPECT_THAT(ranks.last_words(0).value(), HasSubstr("tessera: NCCL failed: remote process exited\n"));
+}
+
+// The rank that died is the cause; that the others' connections broke follows from it.
+TEST(Watchdog, ARankThatDiedIsNamedAndNotTheConnectionsItBroke) {
+  Ranks ranks(2);
+  ranks.watch();
+  const auto broken = std::make_shared<BrokenConnection>();
+  ranks.dog(0).follow(ranks.shared_heart(0), broken);
+  ranks.end(1);
+  EXPECT_THAT(ranks.last_words(0).value(), HasSubstr("because of rank 1 of 2"));
+  EXPECT_TRUE(broken->aborted);
 }
 
 TEST(Watchdog, ADeadlineEndsTheRunUnlessItIsKept) {
