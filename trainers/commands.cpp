@@ -42,8 +42,9 @@ LoadedConfig load_run(const char* command, std::span<const std::string> argument
 }  // namespace
 
 int run_train(std::span<const std::string> arguments) {
-  const LoadedConfig loaded = load_config(arguments);
-  return run_on_ranks("train", arguments, loaded, [&](std::shared_ptr<Communicator> ranks) {
+  const std::vector<std::string> words = words_of_this_start(arguments);
+  const LoadedConfig loaded = load_config(words);
+  return run_on_ranks("train", words, loaded, [&](std::shared_ptr<Communicator> ranks) {
     for (const std::string& notice : loaded.notices) fmt::print("{}\n", notice);
     return TrainRun(loaded, std::move(ranks)).run();
   });

@@ -38,6 +38,12 @@ std::vector<std::string> words_to_go_on(const Config& config, std::vector<std::s
 
 }  // namespace
 
+std::vector<std::string> words_of_this_start(std::span<const std::string> arguments) {
+  std::vector<std::string> words(arguments.begin(), arguments.end());
+  if (environment_variable("TORCHELASTIC_RESTART_COUNT").value_or("0") == "0") return words;
+  return words_to_go_on(load_config(words).config, words);
+}
+
 int run_on_ranks(const std::string& command, std::span<const std::string> arguments, const LoadedConfig& loaded,
                  const std::function<int(std::shared_ptr<Communicator> ranks)>& work) {
   const Config& config = loaded.config;

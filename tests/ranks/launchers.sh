@@ -42,6 +42,11 @@ both RANK=RANK_HERE LOCAL_RANK=RANK_HERE WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_
 wanted '0 0 ' 1 'ranks: 2, connected by MPI'
 wanted '0 0 ' 1 'step 2: train loss'
 
+# After a failure torchrun starts the same words again.
+both RANK=RANK_HERE LOCAL_RANK=RANK_HERE WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port \
+  TORCHELASTIC_USE_AGENT_STORE=True TORCHELASTIC_RESTART_COUNT=1
+wanted '0 0 ' 1 'step 2 of 2 is done, nothing is left to do'
+
 name=torchrun_hosts
 both RANK=RANK_HERE LOCAL_RANK=0 WORLD_SIZE=2 LOCAL_WORLD_SIZE=1 MASTER_ADDR=127.0.0.1 MASTER_PORT=$((port + 2))
 wanted '1 1 ' 2 'MPI connects CPUs: use mpirun --host a,b tessera train'
