@@ -15,7 +15,7 @@ struct HostScratchSource {
 };
 
 /// The framework installs its allocator with this; before, memory comes from the system.
-void set_host_scratch_source(HostScratchSource source);
+void set_host_scratch_source(HostScratchSource wanted);
 
 class HostScratch {
  public:

@@ -92,7 +92,7 @@ dnnl::memory::desc packed_description(const In<2>& b) {
 /// With a packed b where that is fast for this product too.
 dnnl::matmul::primitive_desc describe(const Product& product) {
   if (product.packed_b != nullptr) {
-    const auto packed = describe(product, packed_description(product.b));
+    auto packed = describe(product, packed_description(product.b));
     if (is_fast(packed)) return packed;
   }
   return describe(product, description_of(product.b));
