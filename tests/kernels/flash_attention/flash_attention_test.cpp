@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 
+#include "tests/kernels/array.h"
 #include "tests/kernels/flash_attention/attention_case.h"
 
 namespace tessera {
@@ -200,56 +201,90 @@ TEST(FlashAttention, ThreadsDoNotChangeABit) {
 
 TEST(FlashAttention, ForwardWithoutStatistics) {
   const AttentionCase c = sized(20, 30, 8);
-  std::vector<float> q(c.q.begin(), c.q.end()), k(c.k.begin(), c.k.end()), v(c.v.begin(), c.v.end()), out(q.size());
-  FlashAttentionForward{.q = {q.data(), DType::f32, {1, 20, 1, 8}, {160, 8, 8, 1}},
-                        .k = {k.data(), DType::f32, {1, 30, 1, 8}, {240, 8, 8, 1}},
-                        .v = {v.data(), DType::f32, {1, 30, 1, 8}, {240, 8, 8, 1}},
-                        .options = c.options(),
-                        .out = {out.data(), DType::f32, {1, 20, 1, 8}, {160, 8, 8, 1}},
-                        .lse = {}}(Cpu{});
-  EXPECT_LT(relative_error(std::vector<double>(out.begin(), out.end()), exact_attention(c).out), 1e-5);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto array = [&](const std::vector<double>& values, int64_t length) {
+      return Array::of(dtype, {1, length, 1, 8}, values);
+    };
+    const Array q = array(c.q, 20), k = array(c.k, 30), v = array(c.v, 30);
+    Array out(dtype, {1, 20, 1, 8});
+    run_on_test_device(FlashAttentionForward{
+        .q = q.in<4>(), .k = k.in<4>(), .v = v.in<4>(), .options = c.options(), .out = out.out<4>(), .lse = {}});
+    EXPECT_LT(relative_error(out.values(), exact_attention(c).out), dtype == DType::f32 ? 1e-5 : 1e-2);
+  }
 }
 
-FlashAttentionForward planned(int64_t N, int64_t M, int64_t D, AttentionOptions options) {
-  return {.q = {nullptr, DType::f32, {2, N, 4, D}, {}},
-          .k = {nullptr, DType::f32, {2, M, 4, D}, {}},
-          .v = {nullptr, DType::f32, {2, M, 4, D}, {}},
+/// What a call will use on the test device.
+template <class Kernel>
+AttentionPlan plan_of(const Kernel& kernel) {
+  return std::visit([&](auto device) { return kernel.plan(device); }, exec_of(test_device()));
+}
+
+FlashAttentionForward planned(DType dtype, int64_t N, int64_t M, int64_t D, AttentionOptions options) {
+  return {.q = {nullptr, dtype, {2, N, 4, D}, {}},
+          .k = {nullptr, dtype, {2, M, 4, D}, {}},
+          .v = {nullptr, dtype, {2, M, 4, D}, {}},
           .options = options,
-          .out = {nullptr, DType::f32, {2, N, 4, D}, {}},
+          .out = {nullptr, dtype, {2, N, 4, D}, {}},
           .lse = {nullptr, DType::f32, {2, 4, N}, {}}};
 }
+FlashAttentionBackward planned_backward(DType dtype, int64_t N, AttentionOptions options) {
+  const In<4> x{nullptr, dtype, {2, N, 4, 64}, {}};
+  const Out<4> dx{nullptr, dtype, {2, N, 4, 64}, {}};
+  return {.dout = x,
+          .q = x,
+          .k = x,
+          .v = x,
+          .out = x,
+          .lse = {nullptr, DType::f32, {2, 4, N}, {}},
+          .options = options,
+          .dq = dx,
+          .dk = dx,
+          .dv = dx};
+}
 
+// A GPU has no tiles smaller than 16.
 TEST(FlashAttention, PlanObeysTheBounds) {
-  for (const int64_t bound : {1, 7, 16, 64, 100, 512}) {
-    AttentionOptions options{.scale = 1};
-    options.q_bucket_size = bound;
-    options.k_bucket_size = 2 * bound;
-    const AttentionPlan plan = planned(1000, 2000, 64, options).plan(Cpu{});
-    EXPECT_GE(plan.tile_q, std::min<int64_t>(bound, 64));
-    EXPECT_LE(plan.tile_q, bound);
-    EXPECT_GE(plan.tile_k, std::min<int64_t>(2 * bound, 64));
-    EXPECT_LE(plan.tile_k, 2 * bound);
-    EXPECT_GT(plan.scratch_bytes, 0);
+  const int64_t least = test_device().is_cpu() ? 1 : 16;
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    for (const int64_t bound : {1, 7, 16, 64, 100, 512}) {
+      AttentionOptions options{.scale = 1};
+      options.q_bucket_size = bound;
+      options.k_bucket_size = 2 * bound;
+      for (const AttentionPlan& plan :
+           {plan_of(planned(dtype, 1000, 2000, 64, options)), plan_of(planned_backward(dtype, 1000, options))}) {
+        EXPECT_GE(plan.tile_q, std::min<int64_t>(bound, 16));
+        EXPECT_LE(plan.tile_q, std::max(bound, least));
+        EXPECT_GE(plan.tile_k, std::min<int64_t>(2 * bound, 16));
+        EXPECT_LE(plan.tile_k, std::max(2 * bound, least));
+        EXPECT_GE(plan.scratch_bytes, test_device().is_cpu() ? 1 : 0);
+      }
+    }
+  }
+}
+
+TEST(FlashAttention, LargeBoundsGiveLargeTiles) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const AttentionOptions options{.scale = 1};
+    for (const AttentionPlan& plan :
+         {plan_of(planned(dtype, 1000, 2000, 64, options)), plan_of(planned_backward(dtype, 1000, options))}) {
+      EXPECT_GE(plan.tile_q, 64);
+      EXPECT_GE(plan.tile_k, 32);
+    }
   }
 }
 
 TEST(FlashAttention, ScratchDoesNotGrowWithTheSquare) {
   const AttentionOptions options{.scale = 1};
-  const FlashAttentionForward forward = planned(65536, 65536, 64, options);
-  EXPECT_EQ(forward.plan(Cpu{}).scratch_bytes, planned(4096, 4096, 64, options).plan(Cpu{}).scratch_bytes);
-  const In<4> gradient{nullptr, DType::f32, {1, 65536, 1, 64}, {}};
-  const Out<4> to{nullptr, DType::f32, {1, 65536, 1, 64}, {}};
-  const FlashAttentionBackward backward{.dout = gradient,
-                                        .q = gradient,
-                                        .k = gradient,
-                                        .v = gradient,
-                                        .out = gradient,
-                                        .lse = {nullptr, DType::f32, {1, 1, 65536}, {}},
-                                        .options = options,
-                                        .dq = to,
-                                        .dk = to,
-                                        .dv = to};
-  EXPECT_LT(backward.plan(Cpu{}).scratch_bytes, int64_t{20} << 20);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto forward = [&](int64_t N) { return plan_of(planned(dtype, N, N, 64, options)).scratch_bytes; };
+    const auto backward = [&](int64_t N) { return plan_of(planned_backward(dtype, N, options)).scratch_bytes; };
+    EXPECT_LE(forward(65536), 16 * forward(4096));
+    EXPECT_LE(backward(65536), 16 * backward(4096));
+    if (test_device().is_cpu()) {
+      EXPECT_EQ(forward(65536), forward(4096));
+    }
+    EXPECT_LT(backward(65536), int64_t{160} << 20);
+  }
 }
 
 }  // namespace
