@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "kernels/simt/capture.h"
+#include "kernels/simt/guard.h"
 #include "kernels/simt/runtime.h"
 
 struct SimtGraph {
@@ -49,8 +50,12 @@ namespace tessera::simt {
 bool capturing() { return recording != nullptr; }
 
 void enqueue(std::function<void()> work) {
-  if (recording) recording->work.push_back(std::move(work));
-  else work();
+  if (recording) {
+    recording->work.push_back(std::move(work));
+    return;
+  }
+  const DeviceWork working;
+  work();
 }
 
 }  // namespace tessera::simt

@@ -257,6 +257,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   const uint32_t* alignments = algorithm->alignments;
   const bool as_promised =
       aligned(a, alignments[0]) && aligned(b, alignments[1]) && aligned(c, alignments[2]) && aligned(d, alignments[3]);
+  for (const void* address : {a, b, static_cast<const void*>(d), desc->bias, static_cast<const void*>(desc->aux)})
+    if (address != nullptr) tessera::simt::check_global(address, 1, "cublasLtMatmul");
   if (!as_promised || !is_valid(*desc, *a_layout, *b_layout, *c_layout, *d_layout)) return CUBLAS_STATUS_INVALID_VALUE;
   const Call call{*desc,
                   element(alpha, desc->scale, 0),

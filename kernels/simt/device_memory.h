@@ -40,10 +40,12 @@ PinnedMemory& pinned_memory();
 /// TESSERA_SIMT_MEMORY, in bytes.
 class DeviceMemory {
  public:
+  enum class Reach { device, both };  ///< who may touch a block: see guard.h
+
   explicit DeviceMemory(int device);
 
   /// Holds NaN. Null where the limit does not allow it.
-  void* allocate(size_t bytes);
+  void* allocate(size_t bytes, Reach reach = Reach::device);
   /// False where no block begins there.
   bool release(void* memory);
   bool contains(uintptr_t address, size_t bytes);

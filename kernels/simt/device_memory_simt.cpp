@@ -6,6 +6,7 @@
 
 #include "kernels/common/error.h"
 #include "kernels/simt/device_memory.h"
+#include "kernels/simt/guard.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -19,6 +20,7 @@ constexpr uintptr_t kRangeBytes = uintptr_t{1} << 36;
 // What lies in the padding of a kernel's arguments may be the upper half of an old address: no small number below it
 // makes it the address of a block.
 constexpr uintptr_t kFirstOffset = uintptr_t{1} << 30;
+constexpr uintptr_t kSharedOffset = kRangeBytes / 2;  ///< from here on the host reaches what is there, too
 constexpr size_t kDefaultMemory = size_t{8} << 30;
 constexpr size_t kGap = 256;  ///< running off the end of a block is never the start of the next
 
@@ -51,6 +53,7 @@ bool LiveBlocks::contain(uintptr_t at, size_t bytes) const {
 
 uintptr_t LiveBlocks::room(uintptr_t at, size_t bytes, size_t gap) const {
   for (const auto& [begin, length] : blocks_) {
+    if (begin + length + gap <= at) continue;
     if (at + bytes + gap <= begin) break;
     at = begin + length + gap;
   }
@@ -82,14 +85,17 @@ DeviceMemory::DeviceMemory(int device)
   void* range = mmap(reinterpret_cast<void*>(base_), kRangeBytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   expect(range == reinterpret_cast<void*>(base_), "simt: the addresses of device {} are taken", device);
+  guard(range, kSharedOffset);
 }
 
-void* DeviceMemory::allocate(size_t bytes) {
+void* DeviceMemory::allocate(size_t bytes, Reach reach) {
+  const DeviceWork work;
   const size_t size = (std::max<size_t>(bytes, 1) + 255) / 256 * 256;
   const std::scoped_lock lock(mutex_);
   if (used_ + size > total_) return nullptr;
-  const uintptr_t at = live_.room(base_ + kFirstOffset, size, kGap);
-  if (at + size > base_ + kRangeBytes) return nullptr;
+  const uintptr_t border = base_ + kSharedOffset, begin = reach == Reach::device ? base_ + kFirstOffset : border;
+  const uintptr_t at = live_.room(begin, size, kGap);
+  if (at + size > (reach == Reach::device ? border : base_ + kRangeBytes)) return nullptr;
   allow(at, size + kGap, bytes);
   live_.add(at, size);
   used_ += size;
@@ -98,6 +104,7 @@ void* DeviceMemory::allocate(size_t bytes) {
 }
 
 bool DeviceMemory::release(void* memory) {
+  const DeviceWork work;
   const std::scoped_lock lock(mutex_);
   const uintptr_t at = number_of(memory);
   const size_t size = live_.remove(at);

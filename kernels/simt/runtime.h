@@ -111,7 +111,7 @@ struct EventUse {
 void observe_events(std::function<void(const EventUse& use)> observer);
 
 /// Fails if the words of [data, data + bytes), an argument of a kernel for `device`, contain an address of another
-/// device's memory.
+/// device's memory or of host memory that is not pinned.
 void check_arguments(const char* kernel, int device, const void* data, size_t bytes);
 
 /// Fails unless `bytes` bytes at `address` belong to one live allocation of some device.

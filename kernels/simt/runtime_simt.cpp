@@ -1,8 +1,11 @@
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+
+#include <sys/mman.h>
 
 #include "kernels/common/error.h"
 #include "kernels/simt/capture.h"
@@ -12,6 +15,7 @@
 namespace {
 
 using tessera::simt::device_memories;
+using tessera::simt::DeviceMemory;
 using tessera::simt::pinned_memory;
 
 thread_local int current_device = 0;
@@ -35,6 +39,17 @@ std::function<void(const tessera::simt::EventUse&)> event_observer;
 bool is_valid(const void* address, size_t bytes) {
   const int device = tessera::simt::device_of(address);
   return device < 0 || device_memories()[device]->contains(reinterpret_cast<uintptr_t>(address), bytes);
+}
+
+// Whether an address is one of this process's memory that no device reaches. Two small numbers may look like one whose
+// lower half is small.
+bool is_only_of_the_host(const void* address) {
+  constexpr uintptr_t kPage = 4096, kLowest = uintptr_t{1} << 40, kHighest = uintptr_t{1} << 47;
+  const auto at = reinterpret_cast<uintptr_t>(address);
+  if (at < kLowest || at >= kHighest || static_cast<uint32_t>(at) < (1u << 24) || pinned_memory().contains(address, 1))
+    return false;
+  unsigned char resident = 0;
+  return mincore(reinterpret_cast<void*>(at / kPage * kPage), 1, &resident) == 0;
 }
 
 }  // namespace
@@ -91,7 +106,11 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = device_memories()[current_device]->allocate(bytes);
   return waited(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
 }
-cudaError_t cudaMallocManaged(void** memory, size_t bytes) { return cudaMalloc(memory, bytes); }
+cudaError_t cudaMallocManaged(void** memory, size_t bytes) {
+  if (tessera::simt::capturing()) return waited(cudaSuccess);
+  *memory = device_memories()[current_device]->allocate(bytes, DeviceMemory::Reach::both);
+  return waited(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
+}
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
   const int device = tessera::simt::device_of(memory);
@@ -182,6 +201,8 @@ void check_arguments(const char* kernel, int device, const void* data, size_t by
     const int owner = device_of(word);
     expect(owner < 0 || owner == device || !device_memories()[owner]->contains(reinterpret_cast<uintptr_t>(word), 1),
            "{}: a kernel on cuda:{} was handed an address of cuda:{}", kernel, device, owner);
+    expect(owner >= 0 || !is_only_of_the_host(word), "{}: a kernel on cuda:{} was handed an address of host memory",
+           kernel, device);
   }
 }
 

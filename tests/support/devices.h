@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "framework/tensor/device.h"
 #include "kernels/common/exec.h"
@@ -60,6 +61,19 @@ struct ManagedAllocator {
 #endif
   }
   friend bool operator==(const ManagedAllocator&, const ManagedAllocator&) { return true; }
+};
+
+/// One value in such memory.
+template <class T>
+class Managed {
+ public:
+  explicit Managed(const T& value = {}) : memory_(1, value) {}
+  T* get() { return memory_.data(); }
+  T& operator*() { return memory_.front(); }
+  T* operator->() { return memory_.data(); }
+
+ private:
+  std::vector<T, ManagedAllocator<T>> memory_;
 };
 
 }  // namespace tessera

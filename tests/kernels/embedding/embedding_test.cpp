@@ -20,7 +20,7 @@ TEST_P(Embedding, TokenAndPositionRows) {
   const Array positions = Array::random(position_type, {start + period, width}, 2);
   const Array ids = Array::random(DType::i32, {rows}, 3, 0, 41);
   const Array position_ids = Array::random(DType::i32, {rows}, 4, 0, static_cast<double>(start + period));
-  int32_t status = 0;
+  Managed<int32_t> status;
   const auto run = [&](const In<2>& second, const In<1>& second_ids) {
     Array y(y_type, {rows, width}, 3);
     run_on_test_device(EmbeddingForward{.table = table.in<2>(),
@@ -30,7 +30,7 @@ TEST_P(Embedding, TokenAndPositionRows) {
                                         .position_start = start,
                                         .position_period = period,
                                         .y = y.out<2>(),
-                                        .status = &status});
+                                        .status = status.get()});
     return y;
   };
   const Array plain = run({}, {}), counted = run(positions.in<2>(), {});
@@ -48,7 +48,7 @@ TEST_P(Embedding, TokenAndPositionRows) {
   expect_close(plain, plain_expected, unit, absolute);
   expect_close(counted, counted_expected, unit, absolute);
   expect_close(chosen, chosen_expected, unit, absolute);
-  EXPECT_EQ(status, 0);
+  EXPECT_EQ(*status, 0);
 }
 
 std::string name_of_types(const testing::TestParamInfo<Types>& info) {
@@ -68,7 +68,7 @@ TEST(EmbeddingForward, ReportsTheLastBadId) {
   const auto status_of = [&](const std::vector<double>& ids, const std::vector<double>& position_ids) {
     const Array tokens = Array::of(DType::i32, {4}, ids), places = Array::of(DType::i32, {4}, position_ids);
     Array y(DType::f32, {4, 3});
-    int32_t status = 0;
+    Managed<int32_t> status;
     run_on_test_device(EmbeddingForward{.table = table.in<2>(),
                                         .ids = tokens.in<1>(),
                                         .positions = positions.in<2>(),
@@ -76,9 +76,9 @@ TEST(EmbeddingForward, ReportsTheLastBadId) {
                                         .position_start = 0,
                                         .position_period = 4,
                                         .y = y.out<2>(),
-                                        .status = &status});
-    for (int64_t c = 0; c < 3 && status > 0; ++c) EXPECT_EQ(y[(status - 1) * 3 + c], 0);
-    return status;
+                                        .status = status.get()});
+    for (int64_t c = 0; c < 3 && *status > 0; ++c) EXPECT_EQ(y[(*status - 1) * 3 + c], 0);
+    return *status;
   };
   EXPECT_EQ(status_of({0, 4, 0, 0}, {0, 3, 0, 0}), 0);
   EXPECT_EQ(status_of({5, 0, 5, 0}, {0, 0, 0, 0}), 3);

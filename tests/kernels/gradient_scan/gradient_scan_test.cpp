@@ -12,9 +12,9 @@ namespace {
 constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::f16, DType::bf16};
 
 ScanResult scan(const Array& gradient) {
-  ScanResult result;
-  run_on_test_device(GradientScan{.gradient = gradient.in<1>(), .result = &result});
-  return result;
+  Managed<ScanResult> result;
+  run_on_test_device(GradientScan{.gradient = gradient.in<1>(), .result = result.get()});
+  return *result;
 }
 
 TEST(GradientScan, SumsSquaresOfEveryDtypeAndSize) {
@@ -56,14 +56,14 @@ TEST(GradientScan, RangesAddUp) {
   const Array one = Array::of(DType::f32, {2}, {3, 4});
   const Array two = Array::of(DType::f64, {1}, {NAN});
   const Array three = Array::of(DType::f32, {1}, {2});
-  ScanResult result;
-  run_on_test_device(GradientScan{.gradient = one.in<1>(), .result = &result});
-  run_on_test_device(GradientScan{.gradient = three.in<1>(), .result = &result});
-  EXPECT_EQ(result.squared_norm, 29);
-  EXPECT_EQ(result.finite, 1);
-  run_on_test_device(GradientScan{.gradient = two.in<1>(), .result = &result});
-  run_on_test_device(GradientScan{.gradient = one.in<1>(), .result = &result});
-  EXPECT_EQ(result.finite, 0);
+  Managed<ScanResult> result;
+  run_on_test_device(GradientScan{.gradient = one.in<1>(), .result = result.get()});
+  run_on_test_device(GradientScan{.gradient = three.in<1>(), .result = result.get()});
+  EXPECT_EQ(result->squared_norm, 29);
+  EXPECT_EQ(result->finite, 1);
+  run_on_test_device(GradientScan{.gradient = two.in<1>(), .result = result.get()});
+  run_on_test_device(GradientScan{.gradient = one.in<1>(), .result = result.get()});
+  EXPECT_EQ(result->finite, 0);
 }
 
 TEST(GradientScan, SameBitsOnAnyNumberOfThreads) {

@@ -120,27 +120,27 @@ TEST(ToMask, AcceptsZerosAndOnesOnly) {
     Array x(dtype, {41});
     for (int64_t i = 0; i < 41; ++i) x.set(i, i % 3 == 0);
     Array y(DType::boolean, {41});
-    int32_t not_binary = 0;
-    run_on_test_device(ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = &not_binary});
-    EXPECT_EQ(not_binary, 0) << to_string(dtype);
+    Managed<int32_t> not_binary;
+    run_on_test_device(ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = not_binary.get()});
+    EXPECT_EQ(*not_binary, 0) << to_string(dtype);
     for (int64_t i = 0; i < 41; ++i) ASSERT_EQ(y[i], i % 3 == 0);
     if (dtype == DType::boolean) continue;
     x.set(40, is_floating(dtype) ? 0.5 : 2);
-    run_on_test_device(ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = &not_binary});
-    EXPECT_EQ(not_binary, 1) << to_string(dtype);
+    run_on_test_device(ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = not_binary.get()});
+    EXPECT_EQ(*not_binary, 1) << to_string(dtype);
   }
 }
 
 TEST(ToMask, RefusesNaNAndKeepsWhatItFound) {
   const Array x = Array::of(DType::f32, {3}, {0, NAN, 1});
   Array y(DType::boolean, {3});
-  int32_t not_binary = 0;
-  run_on_test_device(ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = &not_binary});
-  EXPECT_EQ(not_binary, 1);
+  Managed<int32_t> not_binary;
+  run_on_test_device(ToMask{.x = x.in<1>(), .y = y.out<1>(), .not_binary = not_binary.get()});
+  EXPECT_EQ(*not_binary, 1);
   const Array ones = Array::of(DType::f32, {2}, {1, 1});
   Array tail(DType::boolean, {2});
-  run_on_test_device(ToMask{.x = ones.in<1>(), .y = tail.out<1>(), .not_binary = &not_binary});
-  EXPECT_EQ(not_binary, 1);
+  run_on_test_device(ToMask{.x = ones.in<1>(), .y = tail.out<1>(), .not_binary = not_binary.get()});
+  EXPECT_EQ(*not_binary, 1);
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ TEST(Sgd, FollowsTheDoubleReferenceOverSteps) {
                                    .velocity = with_momentum ? velocity.out<1>() : Out<1>{},
                                    .gradient = gradient.in<1>(),
                                    .mirror = mirror.out<1>(),
-                                   .state = &state,
+                                   .state = Managed(state).get(),
                                    .weight_decay = kDecay,
                                    .momentum = kMomentum});
         for (int64_t i = 0; i < n; ++i) {
@@ -54,7 +54,7 @@ TEST(Sgd, ASkippedStepTouchesNothing) {
                              .velocity = velocity.out<1>(),
                              .gradient = gradient.in<1>(),
                              .mirror = {},
-                             .state = &state,
+                             .state = Managed(state).get(),
                              .weight_decay = 0,
                              .momentum = kMomentum});
   EXPECT_TRUE(weight.bytes() == weight_before);

@@ -2,7 +2,14 @@
 #ifdef TESSERA_SIMT
 #include "kernels/simt/runtime.h"
 
+#include <array>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
 #include <gtest/gtest.h>
+
+#include "kernels/simt/launch.h"
 
 namespace tessera {
 namespace {
@@ -52,6 +59,75 @@ TEST_F(Events, OfOtherWorkAreNotWaitedForInACapture) {
 TEST_F(Events, NeverRecordedAreErrors) {
   EXPECT_EQ(cudaStreamWaitEvent(stream, event, 0), cudaErrorInvalidValue);
   EXPECT_EQ(cudaEventSynchronize(event), cudaErrorInvalidValue);
+}
+
+struct Pair {
+  bool first;  // followed by padding
+  int32_t* second;
+};
+__global__ void store_kernel(Pair pair) {
+  if (thread_index() == 0) *pair.second = 7;
+}
+
+/// The message of the error that a launch ends in.
+std::string failure_of(int32_t* address) {
+  try {
+    simt::launch(store_kernel, "store", 0, {}, 32, 0, Pair{true, address});
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Arguments, OfHostMemoryAreRefusedEvenInAStruct) {
+  int32_t on_the_stack = 0;
+  const auto on_the_heap = std::make_unique<std::array<int32_t, 10000>>();
+  const std::string message = "store: a kernel on cuda:0 was handed an address of host memory";
+  EXPECT_EQ(failure_of(&on_the_stack), message);
+  EXPECT_EQ(failure_of(&(*on_the_heap)[9000]), message);
+}
+
+TEST(Arguments, OfPinnedAndManagedMemoryAreTaken) {
+  void *pinned = nullptr, *managed = nullptr;
+  ASSERT_EQ(cudaMallocHost(&pinned, 4), cudaSuccess);
+  ASSERT_EQ(cudaMallocManaged(&managed, 4), cudaSuccess);
+  for (void* memory : {pinned, managed}) {
+    EXPECT_EQ(failure_of(static_cast<int32_t*>(memory)), "");
+    EXPECT_EQ(*static_cast<int32_t*>(memory), 7);
+  }
+  cudaFreeHost(pinned);
+  cudaFree(managed);
+}
+
+/// Device memory that holds 7, copied there.
+int32_t* seven() {
+  void *memory = nullptr, *pinned = nullptr;
+  cudaStream_t stream = nullptr;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  cudaMalloc(&memory, 4);
+  cudaMallocHost(&pinned, 4);
+  *static_cast<int32_t*>(pinned) = 7;
+  cudaMemcpyAsync(memory, pinned, 4, cudaMemcpyHostToDevice, stream);
+  return static_cast<int32_t*>(memory);
+}
+
+/// Dies, or ends with the number at `address`.
+[[noreturn]] void exit_with(const int32_t* address) { std::exit(*const_cast<const volatile int32_t*>(address)); }
+
+TEST(GuardDeathTest, TheHostReachesManagedMemoryOnly) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";  // the child starts anew, and with the variable
+  setenv("TESSERA_SIMT_GUARD", "1", 1);
+  EXPECT_DEATH(exit_with(seven()), "host code touched device memory");
+  const auto managed = [] {
+    void* memory = nullptr;
+    cudaMallocManaged(&memory, 4);
+    failure_of(static_cast<int32_t*>(memory));
+    exit_with(static_cast<int32_t*>(memory));
+  };
+  EXPECT_EXIT(managed(), testing::ExitedWithCode(7), "");
+  setenv("TESSERA_SIMT_GUARD", "0", 1);
+  EXPECT_EXIT(exit_with(seven()), testing::ExitedWithCode(7), "");
+  unsetenv("TESSERA_SIMT_GUARD");
 }
 
 }  // namespace
