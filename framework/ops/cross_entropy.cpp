@@ -35,7 +35,7 @@ Call make_call(const Variable& logits, const Tensor& targets, const CrossEntropy
       logits.rank() >= 1 && targets.dtype() == DType::i32 && targets.numel() * logits.dim(-1) == logits.value().numel(),
       "cross_entropy: logits {} and {} targets {} do not fit; targets are int32, one per row of logits", logits.shape(),
       targets.dtype(), targets.shape());
-  const Tensor x = logits.value().rows(), ids = targets.to_contiguous().view({-1});
+  const Tensor x = logits.value().rows(), ids = targets.to(x.device()).to_contiguous().view({-1});
   const DType dtype = accumulate_dtype(x.dtype());
   const double count = options.denominator > 0 ? options.denominator : count_targets(ids, options.ignore_index);
   return {.x = x,

@@ -50,7 +50,7 @@ void position_gradient(const Tensor& dy, int64_t start, GradientSlot& slot) {
 
 Variable embedding(const Variable& table, const Variable& ids, const EmbeddingOptions& options) {
   check(table, ids, options);
-  const Tensor id_list = ids.value().to_contiguous();
+  const Tensor id_list = ids.value().to(table.device()).to_contiguous();
   const Tensor y =
       Tensor::empty({ids.dim(0), ids.dim(1), table.dim(1)}, options.dtype.value_or(table.dtype()), table.device());
   const StatusFlag status(table.device());

@@ -92,12 +92,13 @@ struct Masks {
 
 Masks prepare_masks(const Variable& q, const Variable& k, const FlashAttentionOptions& options) {
   const int64_t batch = q.dim(0);
-  Masks masks{.mask = full_mask(options.mask, {batch, q.dim(2), q.dim(1), k.dim(1)}),
-              .q_segments = segments("q_segments", options.q_segments, batch, q.dim(1)),
-              .k_segments = segments("k_segments", options.k_segments, batch, k.dim(1)),
-              .slopes = options.alibi_slopes};
+  const auto here = [&](const Tensor& x) { return x.defined() ? x.to(q.device()) : x; };
+  Masks masks{.mask = full_mask(here(options.mask), {batch, q.dim(2), q.dim(1), k.dim(1)}),
+              .q_segments = segments("q_segments", here(options.q_segments), batch, q.dim(1)),
+              .k_segments = segments("k_segments", here(options.k_segments), batch, k.dim(1)),
+              .slopes = here(options.alibi_slopes)};
   if (masks.q_segments.defined() && !masks.k_segments.defined()) {
-    masks.k_segments = segments("q_segments, used for the keys too,", options.q_segments, batch, k.dim(1));
+    masks.k_segments = segments("q_segments, used for the keys too,", here(options.q_segments), batch, k.dim(1));
   }
   expect(masks.q_segments.defined() == masks.k_segments.defined(), "flash_attention: k_segments need q_segments");
   return masks;
