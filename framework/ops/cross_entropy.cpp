@@ -2,6 +2,8 @@
 // that they are read once; what backward() will start from is known to the pass. Other logits are kept for backward.
 #include "kernels/cross_entropy/cross_entropy.h"
 
+#include <utility>
+
 #include "framework/ops.h"
 #include "framework/ops/status_flag.h"
 #include "kernels/reduce/sum.h"
@@ -54,7 +56,7 @@ bool becomes_gradient(const Variable& logits, const Tensor& x) {
 }
 
 Tensor sum_rows(const Call& call) {
-  const Tensor loss = Tensor::empty({}, call.row_loss.dtype(), call.x.device());
+  Tensor loss = Tensor::empty({}, call.row_loss.dtype(), call.x.device());
   launch(Sum{.x = call.row_loss.view({1, -1, 1}).in<3>(), .scale = call.scale, .beta = 0, .y = loss.out<2>()},
          exec_of(loss.device()));
   return loss;
@@ -106,8 +108,9 @@ Variable with_gradient_later(const Variable& logits, const Call& call) {
 }  // namespace
 
 Variable cross_entropy(Variable logits, const Tensor& targets, const CrossEntropyOptions& options) {
-  const Call call = make_call(logits, targets, options);
-  return becomes_gradient(logits, call.x) ? with_gradient_now(logits, call) : with_gradient_later(logits, call);
+  const Variable own = std::move(logits);  // by value, so that a caller who keeps the logits is one more holder
+  const Call call = make_call(own, targets, options);
+  return becomes_gradient(own, call.x) ? with_gradient_now(own, call) : with_gradient_later(own, call);
 }
 
 }  // namespace tessera::ops
