@@ -76,7 +76,7 @@ def step(gpus, tokens, options, reduce_bytes, zero):
     exposed = max(0.0, free - backward)
     update = 30 * parameters / (0.85 * memory) / (gpus if zero else 1)  # gradient, master, two moments, mirror
     if zero:
-        gather = collective_seconds(4 * parameters, gpus, options.machine, options, 1)
+        gather = collective_seconds(2 * parameters, gpus, options.machine, options, 1)
         exposed, total = exposed + gather, total + gather
     return compute, update, total, exposed
 

@@ -6,6 +6,8 @@ short_rank_trials() { scripts/rank_trials 5; }
 
 rank_trials() { note_last_line scripts/rank_trials 50; }
 
+rank_resume() { note_last_line scripts/rank_resume; }
+
 # rank_parity_of RANKS ITERATIONS: losses and parameters of several ranks are those of one, in every setting.
 rank_parity_of() {
   have mpirun || { echo "mpirun is not installed: skipped" && return 0; }

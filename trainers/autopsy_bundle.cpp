@@ -132,8 +132,9 @@ int run_replay(std::span<const std::string> arguments) {
          folder.string());
   const Tokenizer tokenizer = tokenizer_of(load_state(*checkpoint));
   LanguageModel model(model_options(config, tokenizer.vocab_size()));
-  const ParameterArena arena(model, arena_options(config, device_of(config)));
+  ParameterArena arena(model, arena_options(config, device_of(config)));
   load_model(*checkpoint, arena);
+  if (config.zero == 1 && arena.mirror().defined()) arena.keep_masters({{0, arena.size()}});  // as in the training
 
   const SafetensorsFile batches = SafetensorsFile::open(folder / "batch.safetensors");
   std::vector<MicroStep> micro_steps;

@@ -93,11 +93,13 @@ int64_t compare_and_print(const Trainer& straight, const Trainer& resumed) {
     fmt::print("{:<60} {}\n", name, count == 0 ? "equal" : fmt::format("{} of {} differ", count, a.numel()));
     wrong += count;
   };
+  const Tensor weights_a = straight.weights(), weights_b = resumed.weights();
   const OptimizerBuffers a = straight.optimizer_buffers();
   const OptimizerBuffers b = resumed.optimizer_buffers();
   for (size_t i = 0; i < straight.arena().entries().size(); ++i) {
     const ParameterArena::Entry& entry = straight.arena().entries()[i];
-    check(entry.parameter->name, entry.parameter->value, resumed.arena().entries()[i].parameter->value);
+    check(entry.parameter->name, weights_a.slice(0, entry.begin, entry.end),
+          weights_b.slice(0, entry.begin, entry.end));
     for (const auto& [kind, buffer] : a) {
       check(entry.parameter->name + "." + kind, buffer.slice(0, entry.begin, entry.end),
             b.at(kind).slice(0, entry.begin, entry.end));

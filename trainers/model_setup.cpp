@@ -1,5 +1,7 @@
 #include "trainers/model_setup.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 namespace tessera {
@@ -70,13 +72,17 @@ StepState initial_state(const Config& config) {
           .hysteresis_left = static_cast<int32_t>(config.hysteresis)};
 }
 
-// Gradients, master weights and moments, and the 16-bit weights.
-int64_t state_bytes(const LanguageModel& model, const Config& config) {
+// Gradients and the weights that layers read, of which every rank has all; moments, and the masters of 16-bit weights.
+// ZeRO splits these, once every rank has drawn all first values.
+int64_t state_bytes(const LanguageModel& model, const Config& config, int64_t ranks) {
   const ParameterArena::Options arena = arena_options(config, Device::cpu());
   const bool adamw = config.optimizer == Config::Optimizer::adamw;
-  const int64_t buffers = 1 + (arena.master_weights ? 1 : 0) + (adamw ? 2 : config.momentum > 0 ? 1 : 0);
-  const int64_t each = buffers * size_of(arena.dtype) + (arena.mirror ? size_of(*arena.mirror) : 0);
-  return parameter_count(model) * each;
+  const int64_t wide = size_of(arena.dtype);
+  const int64_t shared = wide + (arena.mirror ? size_of(*arena.mirror) : wide);
+  const int64_t masters = arena.mirror && arena.master_weights ? wide : 0;
+  const int64_t moments = (adamw ? 2 : config.momentum > 0 ? 1 : 0) * wide;
+  const int64_t parts = config.zero == 1 ? ranks : 1;
+  return parameter_count(model) * std::max(shared + masters, shared + (masters + moments) / parts);
 }
 
 Tokenizer tokenizer_of(const CheckpointState& saved) {

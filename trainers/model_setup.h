@@ -28,9 +28,9 @@ StepPolicy step_policy(const Config& config);
 /// The state before the first step.
 StepState initial_state(const Config& config);
 
-/// Bytes of weights, gradients, their 16-bit copy and what the optimizer remembers; nothing is allocated for the
-/// answer.
-int64_t state_bytes(const LanguageModel& model, const Config& config);
+/// Bytes of weights, gradients, their 16-bit copy and what the optimizer remembers on one of `ranks`; nothing is
+/// allocated for the answer.
+int64_t state_bytes(const LanguageModel& model, const Config& config, int64_t ranks = 1);
 
 /// The tokenizer that a checkpoint's model was trained with. Errors name the file.
 Tokenizer tokenizer_of(const CheckpointState& saved);

@@ -231,6 +231,10 @@ int64_t Trainer::tokens_per_step() const {
   return config_.batch_size * config_.gradient_accumulation_steps * config_.block_size;
 }
 
+Tensor Trainer::weights() const {
+  return arena_.masters().defined() ? gathered(arena_.masters(), reducer_, *ranks_) : arena_.weights();
+}
+
 OptimizerBuffers Trainer::optimizer_buffers() const {
   OptimizerBuffers buffers = optimizer_.state_buffers();
   if (config_.zero == 0) return buffers;
@@ -241,9 +245,10 @@ OptimizerBuffers Trainer::optimizer_buffers() const {
 void Trainer::save(const CheckpointStore& store) const {
   expect(begun_ == state_.iteration, "trainer: step {} is under way; finish it before saving", begun_);
   beat(Phase::save);
+  const Tensor all_weights = weights();
   const OptimizerBuffers buffers = optimizer_buffers();
   const auto write = [&] {
-    store.save(arena_, buffers, state_,
+    store.save(arena_, all_weights, buffers, state_,
                {{"skipped", skipped_},
                 {"tokenizer", data_.tokenizer().to_json()},
                 {"data_fingerprint", data_.fingerprint()},
@@ -267,7 +272,13 @@ std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) 
     notices.push_back("the checkpoint was trained in " + saved.text_at("dtype") + "; going on in " +
                       std::string(name_of(config_.dtype)));
   }
-  load_model(checkpoint, arena_);
+  const Tensor all_weights = weights();
+  load_model(checkpoint, arena_, all_weights);
+  if (arena_.masters().defined()) {
+    keep_own(all_weights, arena_.masters(), reducer_);
+    arena_.weights().copy_from(all_weights);
+  }
+  arena_.refresh_mirror();
   const OptimizerBuffers buffers = optimizer_buffers();
   load_optimizer(checkpoint, arena_, buffers);
   for (const auto& [kind, mine] : optimizer_.state_buffers()) {

@@ -65,7 +65,8 @@ class Trainer {
   const DataSet& data() const { return data_; }
   const LanguageModel& model() const { return model_; }
   const ParameterArena& arena() const { return arena_; }
-  /// The optimizer's state, each buffer laid out like the arena. Collective.
+  /// The master weights and the optimizer's state, laid out like the arena. Collective.
+  Tensor weights() const;
   OptimizerBuffers optimizer_buffers() const;
   Communicator& ranks() const { return *ranks_; }
   const GradientReducer& reducer() const { return reducer_; }

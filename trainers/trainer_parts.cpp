@@ -25,7 +25,7 @@ DataSet open_data(const Config& config, const Communicator& ranks) {
 }
 
 ParameterArena make_arena(LanguageModel& model, const Config& config, Device device, int64_t ranks) {
-  const int64_t needed = state_bytes(model, config), available = available_memory_bytes();
+  const int64_t needed = state_bytes(model, config, ranks), available = available_memory_bytes();
   expect(!device.is_cpu() || needed <= available,
          "the model's {} parameters take {} with gradients and optimizer, and {} are free; make it smaller: n_layer, "
          "n_embd or vocab_size",
@@ -41,7 +41,8 @@ GradientReducer::Options reducer_options(const Config& config) {
           .in_bf16 = config.reduce_dtype == DType::bf16 && config.dtype != DType::f64};
 }
 
-Optimizer make_optimizer(const ParameterArena& arena, const Config& config, std::vector<ArenaRange> owned) {
+Optimizer make_optimizer(ParameterArena& arena, const Config& config, std::vector<ArenaRange> owned) {
+  if (config.zero == 1 && arena.mirror().defined()) arena.keep_masters(owned);
   const StepPolicy policy = step_policy(config);
   const StepState initial = initial_state(config);
   if (config.optimizer == Config::Optimizer::sgd) {

@@ -18,7 +18,7 @@ ParameterArena make_arena(LanguageModel& model, const Config& config, Device dev
 GradientReducer::Options reducer_options(const Config& config);
 
 /// AdamW or SGD over the parts of the arena that this rank owns.
-Optimizer make_optimizer(const ParameterArena& arena, const Config& config, std::vector<ArenaRange> owned);
+Optimizer make_optimizer(ParameterArena& arena, const Config& config, std::vector<ArenaRange> owned);
 
 /// Why steps cannot be recorded as a CUDA graph; empty where they can.
 std::string reason_for_no_graph(const Config& config, const Communicator& ranks);

@@ -89,9 +89,13 @@ std::map<std::string, Tensor> named(std::span<const ParameterPtr> parameters) {
   return tensors;
 }
 
-std::map<std::string, Tensor> named(const ParameterArena& arena) {
+Tensor part(const Tensor& buffer, const ParameterArena::Entry& entry) {
+  return buffer.slice(0, entry.begin, entry.end).view(entry.parameter->shape);
+}
+
+std::map<std::string, Tensor> named(const ParameterArena& arena, const Tensor& weights) {
   std::map<std::string, Tensor> tensors = named(arena.frozen());
-  for (const ParameterArena::Entry& entry : arena.entries()) tensors[entry.parameter->name] = entry.parameter->value;
+  for (const ParameterArena::Entry& entry : arena.entries()) tensors[entry.parameter->name] = part(weights, entry);
   return tensors;
 }
 
@@ -99,8 +103,7 @@ std::map<std::string, Tensor> named(const ParameterArena& arena, const Optimizer
   std::map<std::string, Tensor> tensors;
   for (const auto& [kind, buffer] : buffers) {
     for (const ParameterArena::Entry& entry : arena.entries()) {
-      tensors[entry.parameter->name + "." + kind] =
-          buffer.slice(0, entry.begin, entry.end).view(entry.parameter->shape);
+      tensors[entry.parameter->name + "." + kind] = part(buffer, entry);
     }
   }
   return tensors;
@@ -193,8 +196,8 @@ std::vector<fs::path> complete_checkpoints(const fs::path& folder) {
 
 }  // namespace
 
-void CheckpointStore::save(const ParameterArena& arena, const OptimizerBuffers& optimizer, const StepState& step,
-                           const json& state) const {
+void CheckpointStore::save(const ParameterArena& arena, const Tensor& weights, const OptimizerBuffers& optimizer,
+                           const StepState& step, const json& state) const {
   const std::string name = folder_name(step.iteration);
   const fs::path partial = folder_ / ("." + name + ".partial");
   const fs::path final = folder_ / name;
@@ -203,7 +206,7 @@ void CheckpointStore::save(const ParameterArena& arena, const OptimizerBuffers& 
   fs::create_directories(partial, error);
   expect(!error, "checkpoint {}: the folder cannot be made: {}", partial.string(), error.message());
   try {
-    write_tensors(partial / "model.safetensors", named(arena));
+    write_tensors(partial / "model.safetensors", named(arena, weights));
     write_tensors(partial / "optimizer.safetensors", named(arena, optimizer));
     write_file(partial / "state.json",
                json{{"format_version", kFormatVersion}, {"step", to_json(step)}, {"trainer", state}}.dump(2) + "\n");
@@ -246,8 +249,12 @@ void CheckpointStore::prune() const {
   }
 }
 
+void load_model(const fs::path& checkpoint, const ParameterArena& arena, const Tensor& weights) {
+  read_tensors(checkpoint / "model.safetensors", named(arena, weights));
+}
+
 void load_model(const fs::path& checkpoint, const ParameterArena& arena) {
-  read_tensors(checkpoint / "model.safetensors", named(arena));
+  load_model(checkpoint, arena, arena.weights());
   arena.refresh_mirror();
 }
 

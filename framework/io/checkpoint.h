@@ -23,10 +23,11 @@ class CheckpointStore {
   /// `keep`: complete checkpoints that stay; 0 keeps all.
   CheckpointStore(std::filesystem::path run_folder, int64_t keep) : folder_(std::move(run_folder)), keep_(keep) {}
 
-  /// Saves the state after iteration `step.iteration` and removes the oldest beyond `keep`. `state` is whatever else
-  /// the caller wants back. On an error nothing that was saved before is lost.
-  void save(const ParameterArena& arena, const OptimizerBuffers& optimizer, const StepState& step,
-            const nlohmann::json& state) const;
+  /// Saves the state after iteration `step.iteration` and removes the oldest beyond `keep`. `weights` is laid out like
+  /// the arena's, or these. `state` is whatever else the caller wants back. On an error nothing that was saved before
+  /// is lost.
+  void save(const ParameterArena& arena, const Tensor& weights, const OptimizerBuffers& optimizer,
+            const StepState& step, const nlohmann::json& state) const;
 
   /// The newest complete checkpoint.
   std::optional<std::filesystem::path> latest() const;
@@ -39,8 +40,10 @@ class CheckpointStore {
   int64_t keep_;
 };
 
-/// Fills every parameter of the arena (and its mirror) from `checkpoint`/model.safetensors. Throws, before anything is
-/// changed, if a tensor is missing, left over, or of another shape.
+/// Fills `weights`, laid out like the arena's, and its frozen parameters from `checkpoint`/model.safetensors. Throws,
+/// before anything is changed, if a tensor is missing, left over, or of another shape.
+void load_model(const std::filesystem::path& checkpoint, const ParameterArena& arena, const Tensor& weights);
+/// The same with the arena's own weights, and their mirror.
 void load_model(const std::filesystem::path& checkpoint, const ParameterArena& arena);
 /// The same for a model outside of an arena.
 void load_model(const std::filesystem::path& checkpoint, std::span<const ParameterPtr> parameters);

@@ -26,11 +26,12 @@ void AdamW::step(const StepState* state) const {
 
 void AdamW::update(const ArenaRange& part, int64_t offset, double weight_decay, const StepState* state) const {
   const ArenaRange own{offset, offset + part.size()};
-  launch(AdamWStep{.weight = part.of(arena_->weights()).out<1>(),
+  const Tensor copy = arena_->copied(part);
+  launch(AdamWStep{.weight = arena_->trained(part, offset).out<1>(),
                    .moment1 = own.of(moment1_).out<1>(),
                    .moment2 = own.of(moment2_).out<1>(),
                    .gradient = part.of(arena_->gradients()).in<1>(),
-                   .mirror = arena_->mirror().defined() ? part.of(arena_->mirror()).out<1>() : Out<1>{},
+                   .mirror = copy.defined() ? copy.out<1>() : Out<1>{},
                    .state = state,
                    .weight_decay = weight_decay,
                    .beta1 = options_.beta1,

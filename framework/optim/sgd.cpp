@@ -6,10 +6,10 @@ namespace tessera {
 
 Sgd::Sgd(const ParameterArena& arena, const Options& options, std::vector<ArenaRange> owned)
     : arena_(&arena), options_(options), owned_(arena.or_all(std::move(owned))) {
-  expect(arena.weights().dtype() == arena.gradients().dtype(),
+  expect(arena.masters().defined() || arena.weights().dtype() == arena.gradients().dtype(),
          "Sgd: the arena keeps no master weights; keep them, or use AdamW, which rounds stochastically");
   if (options.momentum > 0) {
-    velocity_ = Tensor::zeros({total_size(owned_)}, arena.weights().dtype(), arena.weights().device());
+    velocity_ = Tensor::zeros({total_size(owned_)}, arena.gradients().dtype(), arena.gradients().device());
   }
 }
 
@@ -27,13 +27,12 @@ void Sgd::step(const StepState* state) const {
 
 void Sgd::update(const ArenaRange& part, int64_t offset, double weight_decay, const StepState* state) const {
   const ArenaRange own{offset, offset + part.size()};
-  const auto present = [](const ArenaRange& range, const Tensor& buffer) {
-    return buffer.defined() ? range.of(buffer).out<1>() : Out<1>{};
-  };
-  launch(SgdStep{.weight = part.of(arena_->weights()).out<1>(),
-                 .velocity = present(own, velocity_),
+  const Tensor velocity = velocity_.defined() ? own.of(velocity_) : Tensor();
+  const auto present = [](const Tensor& tensor) { return tensor.defined() ? tensor.out<1>() : Out<1>{}; };
+  launch(SgdStep{.weight = arena_->trained(part, offset).out<1>(),
+                 .velocity = present(velocity),
                  .gradient = part.of(arena_->gradients()).in<1>(),
-                 .mirror = present(part, arena_->mirror()),
+                 .mirror = present(arena_->copied(part)),
                  .state = state,
                  .weight_decay = weight_decay,
                  .momentum = options_.momentum},

@@ -1,6 +1,7 @@
 #include "framework/parameters/arena.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace tessera {
 namespace {
@@ -60,6 +61,28 @@ ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Optio
 std::vector<ArenaRange> ParameterArena::or_all(std::vector<ArenaRange> ranges) const {
   if (ranges.empty()) ranges.push_back({0, size()});
   return ranges;
+}
+
+void ParameterArena::keep_masters(const std::vector<ArenaRange>& owned) {
+  expect(mirror_.defined(), "arena: its weights are {} and have no 16-bit copy that could stand for them",
+         weights_.dtype());
+  masters_ = Tensor::empty({total_size(owned)}, weights_.dtype(), weights_.device(), "the master weights");
+  visit_parts(owned, {0, size()},
+              [&](const ArenaRange& kept, int64_t offset) { trained(kept, offset).copy_from(kept.of(weights_)); });
+  weights_ = std::exchange(mirror_, Tensor());
+  for (const Entry& entry : entries_) {
+    entry.parameter->value = part(weights_, entry);
+    entry.parameter->mirror = {};
+  }
+}
+
+Tensor ParameterArena::trained(const ArenaRange& part, int64_t offset) const {
+  return masters_.defined() ? masters_.slice(0, offset, offset + part.size()) : part.of(weights_);
+}
+
+Tensor ParameterArena::copied(const ArenaRange& part) const {
+  if (masters_.defined()) return part.of(weights_);
+  return mirror_.defined() ? part.of(mirror_) : Tensor();
 }
 
 void ParameterArena::begin_window() const {

@@ -45,17 +45,27 @@ class ParameterArena {
   const Tensor& gradients() const { return gradients_; }
   /// The 16-bit copy; undefined where none is kept, also where the weights themselves are 16-bit.
   const Tensor& mirror() const { return mirror_; }
+  /// What `keep_masters` left of the float32 weights; undefined where `weights()` are all there is.
+  const Tensor& masters() const { return masters_; }
   /// Elements [0, matrices_end) are matrices, which weight decay applies to; the rest are vectors.
   int64_t matrices_end() const { return matrices_end_; }
   int64_t size() const { return weights_.numel(); }
   ArenaRange matrices() const { return {0, matrices_end_}; }
   ArenaRange vectors() const { return {matrices_end_, size()}; }
+  /// What an optimizer that owns `part` updates, its first element being number `offset` of the owned ones.
+  Tensor trained(const ArenaRange& part, int64_t offset) const;
+  /// The 16-bit copy that it refreshes; undefined where there is none.
+  Tensor copied(const ArenaRange& part) const;
   /// `ranges`, or everything where there are none.
   std::vector<ArenaRange> or_all(std::vector<ArenaRange> ranges) const;
   /// The trainable parameters in buffer order.
   const std::vector<Entry>& entries() const { return entries_; }
   /// The frozen ones.
   const std::vector<ParameterPtr>& frozen() const { return frozen_; }
+
+  /// Of the float32 weights keeps the elements `owned` alone, in `masters()`, one after the other; from here on
+  /// `weights()`, and every parameter's value, are the 16-bit copy. For an arena that has one, before the optimizer.
+  void keep_masters(const std::vector<ArenaRange>& owned);
 
   /// Starts an accumulation window: the next contribution to each gradient writes, later ones add.
   void begin_window() const;
@@ -71,6 +81,7 @@ class ParameterArena {
   Tensor weights_;
   Tensor gradients_;
   Tensor mirror_;
+  Tensor masters_;
 };
 
 }  // namespace tessera

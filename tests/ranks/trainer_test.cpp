@@ -2,7 +2,9 @@
 // reference.
 #include "trainers/trainer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 
 #include <gmock/gmock.h>
@@ -13,6 +15,8 @@
 #include "tests/ranks/ranks.h"
 #include "tests/support/devices.h"
 #include "tests/temporary_folder.h"
+#include "trainers/autopsy_bundle.h"
+#include "trainers/config/describe.h"
 
 namespace tessera {
 namespace {
@@ -69,8 +73,8 @@ struct Bounds {
 };
 
 double relative_difference(const Tensor& a, const Tensor& b) {
-  const std::vector<float> x = a.to_vector<float>();
-  const std::vector<float> y = b.to_vector<float>();
+  const std::vector<float> x = a.to(DType::f32).to_vector<float>();
+  const std::vector<float> y = b.to(DType::f32).to_vector<float>();
   double difference = 0;
   double norm = 0;
   for (size_t i = 0; i < x.size(); ++i) {
@@ -81,10 +85,11 @@ double relative_difference(const Tensor& a, const Tensor& b) {
 }
 
 void expect_same_parameters(const Trainer& trainer, const Trainer& reference, double bound) {
-  for (size_t i = 0; i < reference.arena().entries().size(); ++i) {
-    const ParameterState& expected = *reference.arena().entries()[i].parameter;
-    EXPECT_LE(relative_difference(trainer.arena().entries()[i].parameter->value, expected.value), bound)
-        << expected.name;
+  const Tensor weights = trainer.weights(), expected = reference.weights();
+  for (const ParameterArena::Entry& entry : reference.arena().entries()) {
+    EXPECT_LE(relative_difference(weights.slice(0, entry.begin, entry.end), expected.slice(0, entry.begin, entry.end)),
+              bound)
+        << entry.parameter->name;
   }
 }
 
@@ -148,6 +153,28 @@ TEST_F(RanksTest, In16Bit) {
   }
 }
 
+// With ZeRO a rank keeps the float32 masters of its part; a run of bfloat16 weights alone has none to split.
+TEST_F(RanksTest, MastersAreSplit) {
+  Config settings = config();
+  settings.dtype = DType::bf16;
+  settings.zero = 1;
+  const Trainer trainer(settings, shared_ranks());
+  EXPECT_EQ(trainer.arena().masters().numel() * ranks().world(), trainer.arena().size());
+  EXPECT_EQ(trainer.arena().weights().dtype(), DType::bf16);
+  settings.zero = 0;
+  EXPECT_EQ(trainer.weights().to_vector<float>(), Trainer(settings).arena().weights().to_vector<float>());
+}
+
+TEST_F(RanksTest, WithoutMasterWeights) {
+  Config settings = config();
+  settings.dtype = DType::bf16;
+  settings.master_weights = false;
+  for (const int64_t zero : {0, 1}) {
+    settings.zero = zero;
+    expect_same_training(settings, 30, {.loss = 2e-3, .parameter = 3e-2});
+  }
+}
+
 TEST_F(RanksTest, WithGradientsReducedInBfloat16) {
   Config settings = config();
   settings.reduce_dtype = DType::bf16;
@@ -198,6 +225,33 @@ TEST_F(RanksTest, EvaluateTogether) {
   }
 }
 
+// A checkpoint of 16-bit training with ZeRO holds the float32 masters: it goes on with the same bits, and without ZeRO.
+TEST_F(RanksTest, SplitMastersAreSavedWhole) {
+  Config settings = config();
+  settings.zero = 1;
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    settings.dtype = dtype;
+    const CheckpointStore store(folder_ / std::string(name_of(dtype)), 0);
+    Trainer straight(settings, shared_ranks());
+    for (int i = 0; i < 5; ++i) straight.step();
+    straight.save(store);
+    Trainer again(settings, shared_ranks());
+    again.load(*store.latest());
+    EXPECT_EQ(again.weights().to_vector<float>(), straight.weights().to_vector<float>());
+    Config unsplit = settings;
+    unsplit.zero = 0;
+    Trainer alone(unsplit);
+    alone.load(*store.latest());
+    EXPECT_EQ(alone.weights().to_vector<float>(), straight.weights().to_vector<float>());
+    for (int i = 0; i < 5; ++i) {
+      const double expected = straight.step().train_loss;
+      EXPECT_EQ(again.step().train_loss, expected);
+      EXPECT_NEAR(alone.step().train_loss, expected, 2e-3 * expected);
+    }
+    EXPECT_EQ(again.weights().to_vector<float>(), straight.weights().to_vector<float>());
+  }
+}
+
 // A checkpoint knows no number of ranks: saved by all and resumed by one, and the other way.
 TEST_F(RanksTest, CheckpointsGoOnAtAnyNumberOfRanks) {
   Config settings = config();
@@ -227,6 +281,47 @@ TEST_F(RanksTest, CheckpointsGoOnAtAnyNumberOfRanks) {
   joined.load(*store_of_one.latest());
   const double expected = alone.step().train_loss;
   EXPECT_NEAR(joined.step().train_loss, expected, 1e-6 * expected);
+}
+
+// One character is met by one rank only, and its vector is infinite: the gradients of all are spoilt, and the autopsy
+// says by whom. The bundle is that rank's, and its step can be run again.
+TEST_F(RanksTest, AnAutopsyNamesTheRank) {
+  Config settings = config();
+  settings.data = (folder_ / "rare.txt").string();
+  settings.tie_embeddings = false;
+  if (ranks().rank() == 0) {
+    std::string text;
+    for (int i = 0; i < 60; ++i) text += "the quick brown fox jumps over the lazy dog. ";
+    text[1000] = 'Z';
+    std::ofstream(settings.data) << text;
+  }
+  ranks().barrier();
+  LoadedConfig loaded;
+  loaded.config = settings;
+  Trainer trainer(settings, shared_ranks());
+  const int64_t rare = trainer.data().tokenizer().encode("Z").front();
+  trainer.model().wte.weight.value().slice(0, rare, rare + 1).fill(INFINITY);
+  int owner = -1;
+  StepReport report;
+  for (int i = 0; i < 8 && !report.skipped_because; ++i) {
+    bool met = false;
+    for (const MicroStep& step : trainer.micro_steps(i)) met |= std::ranges::count(step.batch.ids, rare) > 0;
+    owner = first_rank_where(met, ranks()).value_or(-1);
+    report = trainer.step();
+  }
+  ASSERT_TRUE(report.skipped_because && owner >= 0);
+  const fs::path folder = folder_ / "autopsies";
+  const std::string told = write_autopsy(trainer, folder, effective_config(loaded), static_cast<float>(report.scale));
+  EXPECT_EQ(told, broadcast_text(told, 0, ranks()));
+  const std::string whose = ranks().world() > 1 ? " on rank " + std::to_string(owner) : "";
+  EXPECT_THAT(told, HasSubstr("was not finite" + whose + ": "));
+  EXPECT_THAT(told, HasSubstr("embedding"));
+  ranks().barrier();
+  if (ranks().rank() != owner) return;
+  const std::string bundle = told.substr(told.find("tessera replay ") + std::strlen("tessera replay "));
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(run_replay(std::vector<std::string>{bundle}), 0);
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("embedding"));
 }
 
 TEST_F(RanksTest, StopTogetherWhenOneIsAsked) {

@@ -56,9 +56,10 @@ struct Course {
   bool skips_change_nothing = true;
 };
 
-void take_parameters(const ParameterArena& arena, Course& course) {
-  for (const ParameterArena::Entry& entry : arena.entries())
-    course.parameters.emplace_back(entry.parameter->name, entry.parameter->value.to_vector<float>());
+void take_parameters(const ParameterArena& arena, const Tensor& weights, Course& course) {
+  for (const ParameterArena::Entry& entry : arena.entries()) {
+    course.parameters.emplace_back(entry.parameter->name, weights.slice(0, entry.begin, entry.end).to_vector<float>());
+  }
 }
 
 struct Setting {
@@ -75,13 +76,14 @@ Course train(const Setting& setting, Communicator& ranks, int64_t iterations) {
   Course course;
   for (int64_t i = 0; i < iterations; ++i) {
     if (i == setting.spoilt_iteration && ranks.rank() == ranks.world() - 1) shared->spoil();
-    const std::vector<float> before = trainer.arena().weights().to_vector<float>();
+    const Tensor before = trainer.weights().contiguous_copy();
     const StepReport report = trainer.step();
     course.losses.push_back(report.train_loss);
     course.skipped.push_back(report.skipped_because.has_value());
-    if (report.skipped_because) course.skips_change_nothing &= trainer.arena().weights().to_vector<float>() == before;
+    if (report.skipped_because)
+      course.skips_change_nothing &= trainer.weights().to_vector<float>() == before.to_vector<float>();
   }
-  take_parameters(trainer.arena(), course);
+  take_parameters(trainer.arena(), trainer.weights(), course);
   return course;
 }
 
@@ -141,7 +143,7 @@ Course train_halves(const Setting& setting, Communicator& ranks, int64_t iterati
     course.losses.push_back(sum_over_ranks(loss.value().item(), ranks));
     course.skipped.push_back(optimizer.control().read().apply == 0);
   }
-  take_parameters(arena, course);
+  take_parameters(arena, arena.weights(), course);
   return course;
 }
 

@@ -197,7 +197,8 @@ OptionSection rank_options() {
           real("watchdog_seconds", &C::watchdog_seconds, {},
                "ranks of which none moves for so long are ended with exit code 75; 0: never")
               .also({"timeout", "ddp_timeout"}),
-          integer("zero", &C::zero, {0, 1}, "1: each rank keeps the optimizer's state of its part of the weights only")
+          integer("zero", &C::zero, {0, 1},
+                  "1: each rank keeps the optimizer's state and the float32 masters of its part of the weights only")
               .also({"zero_stage", "zero_optimization"}),
           real("bucket_mb", &C::bucket_mb, {.open_low = true},
                "MiB of gradients that are reduced at once, while backward computes the next ones")

@@ -52,6 +52,41 @@ TEST(Optimizer, ClipsByTheNormOfTheWholeGradient) {
   EXPECT_EQ(fixture.step(0.01f).gradient_factor, 1);
 }
 
+// What one rank of ZeRO keeps: the masters of its elements. It gets the same weights there, and touches no others.
+TEST(Optimizer, UpdatesTheMastersThatAreLeft) {
+  const StepPolicy policy{.schedule = {.learning_rate = 0.1}};
+  for (const bool momentum : {false, true}) {
+    Model whole_model, part_model;
+    const ParameterArena whole(whole_model, {.mirror = DType::bf16});
+    ParameterArena part(part_model, {.mirror = DType::bf16});
+    // The matrix but for its first element, and the first element of the vector.
+    const std::vector<ArenaRange> owned{{1, 4}, {whole.entries()[1].begin, whole.entries()[1].begin + 1}};
+    part.keep_masters(owned);
+    const auto trained = [&](const ParameterArena& arena, const std::vector<ArenaRange>& ranges) {
+      const auto step = [&](const Optimizer& optimizer) {
+        for (int i = 0; i < 3; ++i) {
+          arena.begin_window();
+          arena.gradients().fill(0.01);
+          for (const auto& entry : arena.entries()) entry.parameter->gradient_written = true;
+          optimizer.step();
+        }
+      };
+      if (momentum) step({arena, Sgd::Options{.momentum = 0.9, .weight_decay = 0.5}, policy, {}, ranges});
+      else step({arena, AdamW::Options{.weight_decay = 0.5}, policy, {}, ranges});
+    };
+    trained(whole, {});
+    trained(part, owned);
+    const std::vector<float> expected = whole.weights().to_vector<float>();
+    const std::vector<float> masters = part.masters().to_vector<float>();
+    const auto vector = static_cast<size_t>(whole.entries()[1].begin);
+    EXPECT_EQ(masters, (std::vector<float>{expected[1], expected[2], expected[3], expected[vector]}));
+    const std::vector<BFloat16> copies = part.weights().to_vector<BFloat16>();
+    const std::vector<BFloat16> mirror = whole.mirror().to_vector<BFloat16>();
+    for (const size_t i : {size_t{1}, size_t{2}, size_t{3}, vector}) EXPECT_EQ(copies[i].bits, mirror[i].bits) << i;
+    for (const size_t i : {size_t{0}, vector + 1}) EXPECT_EQ(static_cast<float>(copies[i]), 1) << i;
+  }
+}
+
 // A bad step in any precision: nothing moves but the iteration, and the next good step is the one that would have been.
 TEST(Optimizer, ANonFiniteStepIsANoOp) {
   const StepPolicy policy{.schedule = {.kind = Schedule::Kind::cosine, .learning_rate = 0.1, .decay_iters = 10}};

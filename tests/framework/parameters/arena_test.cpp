@@ -65,6 +65,23 @@ TEST(Arena, HandlesFollowIntoTheBuffers) {
   EXPECT_EQ(model.tied.state()->mirror.to(DType::f32).to_vector<float>(), std::vector<float>(9, 2.0f));
 }
 
+TEST(Arena, KeepsPartOfTheMasters) {
+  Model model;
+  ParameterArena arena(model, {.mirror = DType::bf16});
+  const std::vector<float> weights = arena.weights().to_vector<float>();
+  const std::vector<float> rounded = arena.mirror().to(DType::f32).to_vector<float>();
+  arena.keep_masters({{2, 4}, {arena.matrices_end(), arena.matrices_end() + 1}});
+  const auto first_vector = static_cast<size_t>(arena.matrices_end());
+  EXPECT_THAT(arena.masters().to_vector<float>(), ElementsAre(weights[2], weights[3], weights[first_vector]));
+  EXPECT_EQ(arena.weights().to(DType::f32).to_vector<float>(), rounded);
+  EXPECT_TRUE(model.tied.value().shares_memory_with(arena.weights()));
+  EXPECT_FALSE(arena.mirror().defined());
+
+  Model plain;
+  ParameterArena without_copy(plain, {});
+  EXPECT_THROW(without_copy.keep_masters({{0, 1}}), Error);
+}
+
 TEST(Arena, FirstValuesDependOnSeedAndNameAlone) {
   Model first;
   Model second;
