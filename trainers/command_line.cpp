@@ -1,12 +1,15 @@
 #include "trainers/command_line.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "framework/distributed/agreement.h"
+#include "framework/distributed/rendezvous.h"
 #include "trainers/config/describe.h"
 #include "trainers/nearest.h"
 #include "trainers/usage_error.h"
@@ -15,6 +18,16 @@ namespace tessera {
 namespace {
 
 constexpr const char* kVersion = TESSERA_VERSION;
+
+// Before the ranks have met, each would say the same. Their launcher ends all once rank 0 has spoken and left; what
+// only another rank has to say comes a little later.
+void let_rank_0_speak() {
+  constexpr auto kPatience = std::chrono::seconds(2);
+  try {
+    if (find_rendezvous().rank > 0) std::this_thread::sleep_for(kPatience);
+  } catch (const Error&) {  // of an environment in disorder, which is what will be told
+  }
+}
 
 bool is_help(std::string_view word) { return word == "--help" || word == "-h"; }
 
@@ -93,6 +106,7 @@ int exit_code_of(int (*program)(std::span<const std::string> words), std::span<c
   try {
     return program(words);
   } catch (const UsageError& error) {
+    let_rank_0_speak();
     complain(error.what());
     return kUsage;
   } catch (const FailedElsewhere&) {  // the rank that failed says why
@@ -100,6 +114,7 @@ int exit_code_of(int (*program)(std::span<const std::string> words), std::span<c
   } catch (const std::bad_alloc&) {
     complain("out of memory; try a smaller batch_size or block_size");
   } catch (const std::exception& error) {
+    let_rank_0_speak();
     complain(error.what());
   }
   return kFailure;

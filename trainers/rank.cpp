@@ -35,7 +35,7 @@ class Member {
       : place_(place),
         device_(options.device),
         dog_({.rank = place.rank,
-              .towards = place.one_host() || place.host.empty() ? "127.0.0.1" : place.host,
+              .towards = place.one_host() ? "127.0.0.1" : place.host,
               .stuck_seconds = options.watchdog_seconds}) {}
 
   std::shared_ptr<Communicator> join(const RankOptions& options) {

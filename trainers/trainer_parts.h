@@ -17,7 +17,8 @@ ParameterArena make_arena(LanguageModel& model, const Config& config, Device dev
 
 GradientReducer::Options reducer_options(const Config& config);
 
-/// AdamW or SGD over the parts of the arena that this rank owns.
+/// AdamW or SGD over the parts of the arena that this rank owns. With ZeRO the arena, too, keeps no other float32
+/// weights.
 Optimizer make_optimizer(ParameterArena& arena, const Config& config, std::vector<ArenaRange> owned);
 
 /// Why steps cannot be recorded as a CUDA graph; empty where they can.

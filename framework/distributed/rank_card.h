@@ -19,7 +19,8 @@ struct RankCard {
   static RankCard parse(const std::string& text);
 };
 
-/// The card of this process. `towards`: a host that shows which of the addresses the others can reach.
+/// The card of this process. `towards`: a host that shows which of the addresses the others can reach, as
+/// own_address_towards takes it.
 RankCard own_card(const std::string& towards, int port);
 
 enum class ProcessState { running, stopped, gone, unknown };

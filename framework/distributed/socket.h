@@ -47,7 +47,8 @@ Socket connect_to(const std::string& host, int port);
 Socket datagram_socket();
 /// The first IPv4 address of a host's name. Throws Error where the name is unknown.
 in_addr address_of(const std::string& host);
-/// The address by which this machine is seen from `host`: that of the interface which leads there.
+/// The address by which this machine is seen from `host`: that of the interface which leads there. Where `host` is
+/// empty or this machine's own name, the one by which other machines see it.
 std::string own_address_towards(const std::string& host);
 
 }  // namespace tessera

@@ -27,7 +27,7 @@ class Watchdog {
  public:
   struct Options {
     int rank = 0;
-    std::string towards = "127.0.0.1";  ///< a host of the run, to find the address that the others reach
+    std::string towards = "127.0.0.1";  ///< a host of the run, as own_address_towards takes it
     double silence_seconds = 8;         ///< as RankTable's
     double stuck_seconds = 300;         ///< as RankTable's
     /// Called on the watchdog's thread when the run cannot go on; `text` is empty where another rank speaks. By default

@@ -1,10 +1,12 @@
-// `tessera train` with a fault in it, for scripts/rank_trials: TESSERA_FAULT = "RANK PHASE STEP ACTION" makes that rank
-// kill itself, stop or exit when it is in that phase of that step. The program starts its ranks as the real one does.
+// `tessera train` with a fault in it, for scripts/rank_trials: TESSERA_FAULT = "RANK PHASE STEP ACTION [FILE]" makes
+// that rank kill itself, stop or exit when it is in that phase of that step; where FILE is named, only once: the rank
+// makes it, and does nothing where it exists. The program starts its ranks as the real one does.
 #include <csignal>
 #include <cstdlib>
 #include <sstream>
 #include <thread>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "framework/distributed/rank_table.h"
@@ -22,17 +24,19 @@ struct Fault {
   std::string phase;
   int64_t step = 0;  // in the phase start: milliseconds from the beginning of the process
   std::string action;
+  std::string once;
 
   static Fault of_environment() {
     Fault fault;
     std::istringstream(environment_variable("TESSERA_FAULT").value_or("")) >> fault.rank >> fault.phase >> fault.step >>
-        fault.action;
+        fault.action >> fault.once;
     return fault;
   }
 
   bool is_here() const { return rank == find_rendezvous().rank && environment_variable(kMeetingPort); }
 
   void happen() const {
+    if (!once.empty() && open(once.c_str(), O_CREAT | O_EXCL, 0666) < 0) return;
     if (action == "kill") kill(getpid(), SIGKILL);
     else if (action == "stop") kill(getpid(), SIGSTOP);
     else if (action == "exit") _exit(3);
