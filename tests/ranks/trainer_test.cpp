@@ -14,6 +14,7 @@
 #include "framework/distributed/agreement.h"
 #include "tests/ranks/ranks.h"
 #include "tests/support/devices.h"
+#include "tests/support/toy_config.h"
 #include "tests/temporary_folder.h"
 #include "trainers/autopsy_bundle.h"
 #include "trainers/config/describe.h"
@@ -35,8 +36,7 @@ class RanksTest : public testing::Test {
     folder_ = broadcast_text((fs::temp_directory_path() / name).string(), 0, ranks());
     if (ranks().rank() == 0) {
       fs::create_directories(folder_);
-      std::ofstream text(folder_ / "text.txt");
-      for (int i = 0; i < 400; ++i) text << "the quick brown fox jumps over the lazy dog " << i % 7 << ". ";
+      write_toy_text(folder_, "the quick brown fox jumps over the lazy dog", 400);
     }
     ranks().barrier();
   }
@@ -46,18 +46,12 @@ class RanksTest : public testing::Test {
   }
 
   Config config() const {
-    Config config;
-    config.data = (folder_ / "text.txt").string();
-    config.n_layer = 2;
-    config.n_head = 2;
-    config.n_embd = 32;
+    Config config = toy_config(folder_);
     config.block_size = 32;
     config.batch_size = 12;
     config.max_iters = 40;
-    config.warmup_iters = 0;
     config.learning_rate = 1e-3;
     config.eval_iters = 3;
-    config.dropout = 0.1;
     config.device = to_string(test_device());
     config.first_bucket_mb = 0.01;
     config.bucket_mb = 0.03;

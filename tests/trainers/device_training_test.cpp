@@ -2,7 +2,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,6 +9,7 @@
 
 #include "framework/tensor/allocator.h"
 #include "tests/support/devices.h"
+#include "tests/support/toy_config.h"
 #include "tests/temporary_folder.h"
 #include "trainers/samples.h"
 #include "trainers/trainer.h"
@@ -26,8 +26,7 @@ class DeviceTraining : public testing::Test {
  protected:
   DeviceTraining() : folder_(fs::temp_directory_path() / ("tessera-device-training-" + std::to_string(getpid()))) {
     fs::create_directories(folder_);
-    std::ofstream text(folder_ / "text.txt");
-    for (int i = 0; i < 200; ++i) text << "pack my box with five dozen liquor jugs " << i % 9 << ". ";
+    write_toy_text(folder_, "pack my box with five dozen liquor jugs", 200);
   }
   ~DeviceTraining() override { fs::remove_all(folder_); }
 
@@ -36,19 +35,13 @@ class DeviceTraining : public testing::Test {
   }
 
   Config config(const std::string& device, DType dtype) const {
-    Config config;
-    config.data = (folder_ / "text.txt").string();
-    config.n_layer = 2;
-    config.n_head = 2;
-    config.n_embd = 32;
+    Config config = toy_config(folder_);
     config.block_size = 24;
     config.batch_size = 3;
     config.gradient_accumulation_steps = 2;
     config.max_iters = 10;
-    config.warmup_iters = 0;
     config.eval_iters = 4;
     config.learning_rate = 3e-3;
-    config.dropout = 0.1;
     config.dtype = dtype;
     config.device = device;
     return config;

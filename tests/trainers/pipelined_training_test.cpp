@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/devices.h"
+#include "tests/support/toy_config.h"
 #include "tests/temporary_folder.h"
 #include "trainers/train_run.h"
 
@@ -14,26 +15,17 @@ namespace {
 
 class PipelinedTraining : public testing::Test {
  protected:
-  PipelinedTraining() {
-    std::ofstream text(folder_ / "text.txt");
-    for (int i = 0; i < 200; ++i) text << "sphinx of black quartz, judge my vow " << i % 9 << ". ";
-  }
+  PipelinedTraining() { write_toy_text(folder_.path(), "sphinx of black quartz, judge my vow", 200); }
 
   Config config() const {
-    Config config;
-    config.data = (folder_ / "text.txt").string();
-    config.n_layer = 2;
-    config.n_head = 2;
-    config.n_embd = 32;
+    Config config = toy_config(folder_.path());
     config.block_size = 16;
     config.batch_size = 2;
     config.gradient_accumulation_steps = 2;
     config.max_iters = 8;
-    config.warmup_iters = 0;
     config.eval_interval = 5;
     config.eval_iters = 2;
     config.log_interval = 1;
-    config.dropout = 0.1;
     config.dtype = DType::f16;
     config.threads = 1;
     config.max_new_tokens = 4;

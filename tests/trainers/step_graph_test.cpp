@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/devices.h"
+#include "tests/support/toy_config.h"
 #include "tests/temporary_folder.h"
 #include "trainers/trainer.h"
 
@@ -14,27 +15,19 @@ namespace {
 
 class StepGraphTest : public testing::Test {
  protected:
-  StepGraphTest() {
-    std::ofstream text(folder_ / "text.txt");
-    for (int i = 0; i < 200; ++i) text << "how vexingly quick daft zebras jump " << i % 9 << ". ";
-  }
+  StepGraphTest() { write_toy_text(folder_.path(), "how vexingly quick daft zebras jump", 200); }
   void SetUp() override {
     if (test_device().is_cpu()) GTEST_SKIP() << "the CPU records no work";
   }
 
   Config config(Config::CudaGraph graph) const {
-    Config config;
-    config.data = (folder_ / "text.txt").string();
-    config.n_layer = 2;
-    config.n_head = 2;
-    config.n_embd = 32;
+    Config config = toy_config(folder_.path());
     config.block_size = 16;
     config.batch_size = 2;
     config.gradient_accumulation_steps = 2;
     config.max_iters = 20;
     config.warmup_iters = 3;
     config.eval_iters = 2;
-    config.dropout = 0.1;
     config.dtype = DType::f16;
     config.device = to_string(test_device());
     config.cuda_graph = graph;

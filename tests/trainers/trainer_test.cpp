@@ -1,7 +1,6 @@
 #include "trainers/trainer.h"
 
 #include <cstdlib>
-#include <fstream>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "framework/tensor/allocator.h"
+#include "tests/support/toy_config.h"
 
 namespace tessera {
 namespace {
@@ -23,26 +23,18 @@ class TrainerTest : public testing::Test {
  protected:
   TrainerTest() : folder_(fs::temp_directory_path() / ("tessera-trainer-test-" + std::to_string(getpid()))) {
     fs::create_directories(folder_);
-    std::ofstream text(folder_ / "text.txt");
-    for (int i = 0; i < 400; ++i) text << "the quick brown fox jumps over the lazy dog " << i % 7 << ". ";
+    write_toy_text(folder_, "the quick brown fox jumps over the lazy dog", 400);
   }
   ~TrainerTest() override { fs::remove_all(folder_); }
 
   Config config() const {
-    Config config;
-    config.data = (folder_ / "text.txt").string();
-    config.n_layer = 2;
-    config.n_head = 2;
-    config.n_embd = 32;
+    Config config = toy_config(folder_);
     config.block_size = 32;
     config.batch_size = 4;
     config.gradient_accumulation_steps = 2;
     config.max_iters = 40;
-    config.warmup_iters = 0;
     config.learning_rate = 3e-3;
     config.eval_iters = 4;
-    config.dropout = 0.1;
-    config.device = "cpu";
     return config;
   }
 
