@@ -104,7 +104,7 @@ quality_training() {
       --dropout=0.0 --eval_iters=200 --seed="$seed"
     losses+=("$final_loss")
   done
-  note "median $(printf '%s\n' "${losses[@]}" | sort -g | sed -n 2p), at most 1.91 wanted"
+  note "median $(printf '%.4f\n' "${losses[@]}" | sort -g | sed -n 2p), at most 1.91 wanted"
   printf '%s\n' "${losses[@]}" | sort -g | awk 'NR == 2 { exit !($1 <= 1.91) }'
 }
 
@@ -114,7 +114,7 @@ train_and_note() {
   rm -rf "build/long/$name"
   build/release/tessera train "$@" --out_dir="build/long/$name" >"build/long/$name.log" 2>&1
   final_loss=$(grep -o '"val_loss": *[0-9.]*' "build/long/$name/metrics.jsonl" | tail -n 1 | grep -o '[0-9.]*$')
-  note "$name: final validation loss $final_loss"
+  note "$name: final validation loss $(printf %.4f "$final_loss")"
 }
 
 # Runs a command and notes its last line; what a failing one said is shown.
