@@ -204,11 +204,19 @@ double Trainer::exact_match_share() const {
 }
 
 int64_t Trainer::predict_memory() const {
-  rehearse(1);
-  const int64_t one = allocator_stats(device_).peak_bytes;
-  rehearse(2);
-  const int64_t two = allocator_stats(device_).peak_bytes;
-  return one + (config_.batch_size - 1) * (two - one);
+  const auto peak_of = [this](int64_t rows) {
+    rehearse(rows);
+    return allocator_stats(device_).peak_bytes;
+  };
+  // Once rows outweigh what a batch of any size takes, such as the scratch memory of each thread, all take the same.
+  int64_t rows = 1, peak = peak_of(rows), per_row = 0;
+  for (bool steady = false; !steady && rows < config_.batch_size;) {
+    const int64_t more = std::min(2 * rows, config_.batch_size), higher = peak_of(more);
+    const int64_t now = (higher - peak) / (more - rows);
+    steady = per_row > 0 && std::abs(now - per_row) <= per_row / 50;
+    rows = more, peak = higher, per_row = now;
+  }
+  return peak + (config_.batch_size - rows) * per_row;
 }
 
 double Trainer::rehearse(int64_t rows) const {

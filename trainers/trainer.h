@@ -50,7 +50,7 @@ class Trainer {
   /// Forward and backward over the first `rows` rows, at most a micro-batch, changing nothing; seconds of the second of
   /// two tries.
   double rehearse(int64_t rows) const;
-  /// The memory that training will take, from rehearsals with one row and with two: each further row takes as much.
+  /// The memory that training will take, from rehearsals with 1, 2, 4, … rows until each further row takes as much.
   int64_t predict_memory() const;
 
   /// Rank 0 writes. Collective.
