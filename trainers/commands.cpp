@@ -96,8 +96,7 @@ int64_t compare_and_print(const Trainer& straight, const Trainer& resumed) {
   const Tensor weights_a = straight.weights(), weights_b = resumed.weights();
   const OptimizerBuffers a = straight.optimizer_buffers();
   const OptimizerBuffers b = resumed.optimizer_buffers();
-  for (size_t i = 0; i < straight.arena().entries().size(); ++i) {
-    const ParameterArena::Entry& entry = straight.arena().entries()[i];
+  for (const ParameterArena::Entry& entry : straight.arena().entries()) {
     check(entry.parameter->name, weights_a.slice(0, entry.begin, entry.end),
           weights_b.slice(0, entry.begin, entry.end));
     for (const auto& [kind, buffer] : a) {

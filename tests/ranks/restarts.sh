@@ -6,7 +6,8 @@ trial=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mpirun=(mpirun --quiet --allow-run-as-root --oversubscribe --bind-to none)
-settings=(--data=task:sort --n_layer=1 --n_head=1 --n_embd=16 --block_size=32 --batch_size=4 --max_iters=30 --warmup_iters=1 --eval_iters=1
+settings=(--device=cpu --data=task:sort --n_layer=1 --n_head=1 --n_embd=16 --block_size=32 --batch_size=4 --max_iters=30
+  --warmup_iters=1 --eval_iters=1
   --eval_interval=30 --checkpoint_interval=5 --log_interval=1 --threads=1 --max_new_tokens=5)
 failed=0
 

@@ -63,7 +63,7 @@ class StreamTraining : public testing::Test {
       result.calls.emplace_back();
       for (const RecordedCall& call : recorded.calls) result.calls.back().emplace_back(call.name, call.count);
     }
-    result.weights = trainer.arena().weights().to_vector<float>();
+    result.weights = trainer.arena().weights().to(DType::f32).to_vector<float>();
     result.replays = trainer.replays();
     return result;
   }
