@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "benchmarks/device_elementwise_tasks.h"
+#include "benchmarks/device_norm_tasks.h"
 #include "benchmarks/device_row_tasks.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/gradient_scan/gradient_scan.h"

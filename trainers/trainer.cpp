@@ -9,7 +9,6 @@
 #include "framework/distributed/sharded_state.h"
 #include "framework/machine.h"
 #include "framework/tensor/allocator.h"
-#include "trainers/stopwatch.h"
 #include "trainers/trainer_parts.h"
 
 namespace tessera {
@@ -201,38 +200,6 @@ double Trainer::exact_match_share() const {
     all += static_cast<double>(batch.rows);
   }
   return sum_over_ranks(right, *ranks_) / std::max(1.0, sum_over_ranks(all, *ranks_));
-}
-
-int64_t Trainer::predict_memory() const {
-  const auto peak_of = [this](int64_t rows) {
-    rehearse(rows);
-    return allocator_stats(device_).peak_bytes;
-  };
-  // Once rows outweigh what a batch of any size takes, such as the scratch memory of each thread, all take the same.
-  int64_t rows = 1, peak = peak_of(rows), per_row = 0;
-  for (bool steady = false; !steady && rows < config_.batch_size;) {
-    const int64_t more = std::min(2 * rows, config_.batch_size), higher = peak_of(more);
-    const int64_t now = (higher - peak) / (more - rows);
-    steady = per_row > 0 && std::abs(now - per_row) <= per_row / 50;
-    rows = more, peak = higher, per_row = now;
-  }
-  return peak + (config_.batch_size - rows) * per_row;
-}
-
-double Trainer::rehearse(int64_t rows) const {
-  Stopwatch watch;
-  Rows some = data_.micro_batches(0).front();
-  some.end = std::min(some.end, some.begin + rows);
-  for (int i = 0; i < 2; ++i) {
-    const Batch batch = data_.training_batch(some);
-    const Pass pass = Pass::recording({.seed = static_cast<uint64_t>(config_.seed)});
-    watch = {};
-    watch.start();
-    arena_.begin_window();
-    backward(forward(pass, batch, 0), state_.scale);
-    watch.stop(0);
-  }
-  return watch.seconds();
 }
 
 int64_t Trainer::tokens_per_step() const {

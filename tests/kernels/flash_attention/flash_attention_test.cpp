@@ -258,6 +258,11 @@ TEST(FlashAttention, PlanObeysTheBounds) {
         EXPECT_LE(plan.tile_k, std::max(2 * bound, least));
         EXPECT_GE(plan.scratch_bytes, test_device().is_cpu() ? 1 : 0);
       }
+      if (test_device().is_cpu() && dtype == DType::f32) {
+        const AttentionPlan forward = plan_of(planned(dtype, 1000, 2000, 64, options));
+        EXPECT_GE(forward.tile_q, std::min<int64_t>(bound, 64));
+        EXPECT_GE(forward.tile_k, std::min<int64_t>(2 * bound, 64));
+      }
     }
   }
 }
