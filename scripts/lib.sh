@@ -26,6 +26,16 @@ jobs() {
 
 step_table=()
 failed_steps=()
+# What a step that cannot run here exits with: it has not failed, and it has shown nothing.
+not_run=77
+verdict() {
+  case $1 in
+    0) echo ok ;;
+    "$not_run") echo 'not run' ;;
+    *) echo FAILED ;;
+  esac
+}
+
 started=$SECONDS
 started_at=$(date +%s)
 
@@ -38,10 +48,9 @@ step() {
     "$@"
   )
   status=$?
-  result=ok
-  ((status == 0)) || result=FAILED
+  result=$(verdict "$status")
   step_table+=("$(printf '%-52s %6s  %s' "$title" "$(duration $((SECONDS - begin)))" "$result")")
-  ((status == 0)) || failed_steps+=("$title")
+  [ "$result" != FAILED ] || failed_steps+=("$title")
   return "$status"
 }
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The checks of `scripts/test --long`, which sources this. Each is one function; what it measured it says with `note`, and
-# the report carries it.
+# the report carries it. One that cannot run here says why and returns $not_run.
 
 # long_step NAME TITLE COMMAND…: a step that adds a line to the report.
 long_step() {
@@ -20,7 +20,7 @@ texts of this tree.
 | date | commit | part | result | seconds | machine | what it said |
 |---|---|---|---|---|---|---|
 END
-  printf '| %s | %s | %s | %s | %d | %s | %s |\n' "$(date -u +%F)" "$commit" "$name" "$( ((status == 0)) && echo ok || echo FAILED)" \
+  printf '| %s | %s | %s | %s | %d | %s | %s |\n' "$(date -u +%F)" "$commit" "$name" "$(verdict "$status")" \
     $((SECONDS - begin)) "$(nproc) × $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs)" \
     "$(sed 's/|/\\|/g' build/long/notes 2>/dev/null | paste -sd '#' | sed 's/#/; /g')" >>"$report"
 }
@@ -57,7 +57,7 @@ mutants() {
 
 # Every fuzz target for a minute, from its seeds; what crashes one is left in build/fuzz.
 fuzzing() {
-  command -v clang++ >/dev/null || { note "not run: clang is not installed" && return 0; }
+  have clang++ || { note "clang is not installed" && return "$not_run"; }
   CXX=clang++ cmake -G Ninja -B build/fuzz -DTESSERA_FUZZ=ON >/dev/null && build fuzz || return 1
   local target name
   for target in build/fuzz/tests/fuzz/*_fuzz; do
@@ -97,7 +97,7 @@ demo_training() { train_and_note demo examples/demo.cfg; }
 # nanoGPT's configuration for the CPU, on tiny shakespeare: the median of three seeds.
 quality_training() {
   local seed losses=()
-  [ -n "${TESSERA_TEXT:-}" ] || { note "not run: TESSERA_TEXT names no copy of tiny shakespeare" && return 0; }
+  [ -n "${TESSERA_TEXT:-}" ] || { note "TESSERA_TEXT names no copy of tiny shakespeare" && return "$not_run"; }
   for seed in 1337 1338 1339; do
     train_and_note "shakespeare_$seed" examples/shakespeare_char.cfg --data="$TESSERA_TEXT" --device=cpu --log_interval=1 \
       --block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 \
@@ -119,9 +119,11 @@ train_and_note() {
 
 # Runs a command and notes its last line; what a failing one said is shown.
 note_last_line() {
-  local said
-  said=$("$@") || { echo "$said" && return 1; }
+  local said status
+  said=$("$@") && status=0 || status=$?
+  [ "$(verdict "$status")" != FAILED ] || { echo "$said" && return "$status"; }
   note "$(tail -n 1 <<<"$said")"
+  return "$status"
 }
 
 note() {
