@@ -11,10 +11,12 @@ namespace tessera {
 class CommunicationMeter {
  public:
   void start(const Communicator& ranks) { begin_ = ranks.usage(); }
+  /// Ends a step. Unless it starts anew, the next one began here: on a GPU it is under way already.
   void stop(const Communicator& ranks) {
     const Communicator::Usage end = ranks.usage();
     lap_.busy += end.busy - begin_.busy;
     lap_.waited += end.waited - begin_.waited;
+    begin_ = end;
   }
   void new_lap() { lap_ = {}; }
 

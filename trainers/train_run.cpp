@@ -177,6 +177,7 @@ bool TrainRun::ends_with_a_look(int64_t step) const {
 void TrainRun::begin_steps() {
   if (trainer_.begun() == trainer_.iteration()) {
     watch_.start();
+    communication_.start(trainer_.ranks());
     trainer_.begin_step();
   }
   const bool ahead = !trainer_.device().is_cpu() && trainer_.begun() == trainer_.iteration() + 1;
@@ -185,7 +186,6 @@ void TrainRun::begin_steps() {
 
 StepReport TrainRun::timed_step() {
   if (received_signal != 0) trainer_.ask_to_stop();
-  communication_.start(trainer_.ranks());
   begin_steps();
   StepReport now = trainer_.finish_step();
   communication_.stop(trainer_.ranks());

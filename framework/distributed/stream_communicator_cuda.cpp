@@ -1,7 +1,10 @@
+#include <atomic>
 #include <exception>
 #include <map>
 
 #include "framework/distributed/stream_communicator.h"
+#include "framework/tensor/pinned_buffer.h"
+#include "kernels/clock/clock.h"
 #include "kernels/common/cuda/runtime.h"
 
 namespace tessera {
@@ -29,16 +32,45 @@ class Mark {
   cudaEvent_t event_ = nullptr;
 };
 
+/// Adds up the time between two places of a stream. The device does, in memory that the host may read at any time:
+/// events would be of one step alone, and a CUDA graph records its own anew before the host has seen them.
+class StreamStopwatch {
+ public:
+  explicit StreamStopwatch(Device device) : device_(device), memory_(device, sizeof(Times)) { times() = {}; }
+
+  void start(cudaStream_t stream) const { launch(NoteTime{.moment = &times().started}, Cuda{device_.index, stream}); }
+  void stop(cudaStream_t stream) const {
+    launch(AddTimeSince{.moment = &times().started, .total = &times().nanoseconds}, Cuda{device_.index, stream});
+  }
+  double seconds() const { return 1e-9 * static_cast<double>(std::atomic_ref(times().nanoseconds).load()); }
+
+ private:
+  struct Times {
+    int64_t started = 0;
+    int64_t nanoseconds = 0;
+  };
+  Times& times() const { return *static_cast<Times*>(memory_.data()); }
+
+  Device device_;
+  PinnedBuffer memory_;
+};
+
 class StreamCommunicator final : public Communicator {
  public:
   StreamCommunicator(std::unique_ptr<StreamCollectives> collectives, Device device, int rank, int world)
-      : Communicator(rank, world), collectives_(std::move(collectives)), device_(device) {
+      : Communicator(rank, world),
+        collectives_(std::move(collectives)),
+        device_(device),
+        under_way_(device),
+        awaited_(device) {
     cuda_check(cudaSetDevice(device.index), "cudaSetDevice");
     cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
   }
   /// What the other ranks may never answer is not waited for.
   ~StreamCommunicator() override {
-    if (std::uncaught_exceptions() == 0 && failure().empty()) cudaStreamSynchronize(stream_);
+    if (std::uncaught_exceptions() > 0 || !failure().empty()) return;
+    cudaStreamSynchronize(stream_);
+    cudaStreamSynchronize(work_stream(device_));
   }
 
   std::string_view transport() const override { return collectives_->name(); }
@@ -64,7 +96,9 @@ class StreamCommunicator final : public Communicator {
     if (const std::string what = failure(); !what.empty()) throw ConnectionLost("communicator: " + what);
     const auto done = done_.upper_bound(ticket);
     if (done == done_.begin()) return;
+    awaited_.start(work_stream(device_));
     std::prev(done)->second.hold(work_stream(device_));  // the stream is in order: the last one stands for all before
+    awaited_.stop(work_stream(device_));
     for (auto it = done_.begin(); it != done; ++it) free_.push_back(std::move(it->second));
     done_.erase(done_.begin(), done);
     for (; !staged_.empty() && staged_.begin()->first <= ticket; staged_.erase(staged_.begin())) {
@@ -77,6 +111,9 @@ class StreamCommunicator final : public Communicator {
     all_reduce(one);
     one.item();
   }
+
+  /// As far as the device has come.
+  Usage usage() const override { return {.busy = under_way_.seconds(), .waited = awaited_.seconds()}; }
 
  private:
   /// A tensor of the host and the GPU's copy that travels.
@@ -99,7 +136,9 @@ class StreamCommunicator final : public Communicator {
     Mark made = take_mark();
     made.set(work_stream(device_));
     made.hold(stream_);
+    under_way_.start(stream_);
     collective(on_device);
+    under_way_.stop(stream_);
     const Ticket ticket = ++last_;
     Mark done = take_mark();
     done.set(stream_);
@@ -126,6 +165,8 @@ class StreamCommunicator final : public Communicator {
   std::unique_ptr<StreamCollectives> collectives_;
   Device device_;
   cudaStream_t stream_ = nullptr;  // for the life of the process, as the device's own
+  StreamStopwatch under_way_;      // of stream_, from when a collective's data are there until it is done
+  StreamStopwatch awaited_;        // of the device's own stream, which `wait` holds
   Ticket last_ = 0;
   std::map<Ticket, Mark> done_;
   std::vector<Mark> free_;

@@ -47,6 +47,21 @@ TEST(CommunicationMeter, CountsStepsAndNothingBetweenThem) {
   EXPECT_FALSE(next.overlap);
 }
 
+// The second step began before the host had heard of the first one's end: what was spent up to then is its own.
+TEST(CommunicationMeter, CountsWhatGoesOnBetweenStepsUnderWay) {
+  ClockedCommunicator ranks(2);
+  CommunicationMeter meter;
+  meter.start(ranks);
+  ranks.spent.busy += 0.25;
+  meter.stop(ranks);
+  ranks.spent.busy += 0.5;  // while the host reports
+  ranks.spent.busy += 0.25;
+  meter.stop(ranks);
+  StepReport report;
+  meter.fill(report, ranks, 2);
+  EXPECT_NEAR(*report.communication_share, 0.5, 1e-12);
+}
+
 TEST(CommunicationMeter, HasNothingToTellOfOneRank) {
   const ClockedCommunicator alone(1);
   CommunicationMeter meter;

@@ -49,6 +49,7 @@ class StreamTraining : public testing::Test {
     std::vector<float> weights;
     int64_t replays = 0;
     std::vector<int64_t> buckets;
+    Communicator::Usage usage_of_last_step;
   };
   Run run(int steps) const {
     Recorded recorded;
@@ -58,10 +59,13 @@ class StreamTraining : public testing::Test {
     for (const GradientReducer::Bucket& bucket : trainer.reducer().buckets())
       result.buckets.push_back(bucket.range.size());
     for (int i = 0; i < steps; ++i) {
+      const Communicator::Usage before = trainer.ranks().usage();
       recorded.calls.clear();
       result.losses.push_back(trainer.step().train_loss);
       result.calls.emplace_back();
       for (const RecordedCall& call : recorded.calls) result.calls.back().emplace_back(call.name, call.count);
+      const Communicator::Usage after = trainer.ranks().usage();
+      result.usage_of_last_step = {.busy = after.busy - before.busy, .waited = after.waited - before.waited};
     }
     result.weights = trainer.arena().weights().to(DType::f32).to_vector<float>();
     result.replays = trainer.replays();
@@ -105,7 +109,9 @@ TEST_F(StreamTraining, AGraphHoldsTheCollectives) {
     settings.cuda_graph = Config::CudaGraph::automatic;
     const Run graph = run(8);
     EXPECT_GE(graph.replays, 4);
-    EXPECT_TRUE(graph.calls.back().empty());  // the host asks no more
+    EXPECT_TRUE(graph.calls.back().empty());      // the host asks no more
+    EXPECT_GT(graph.usage_of_last_step.busy, 0);  // and hears what the collectives took
+    EXPECT_GT(graph.usage_of_last_step.waited, 0);
     EXPECT_EQ(graph.losses, plain.losses);
     EXPECT_EQ(graph.weights, plain.weights);
   }
