@@ -113,9 +113,12 @@ class MpiCommunicator final : public Communicator {
 
   Ticket start_all_reduce(const Tensor& data, Reduction reduction) override {
     return start(data, [this, reduction](const Tensor& host) {
-      in_pieces(host, [&](void* piece, int count, MPI_Request* request) {
-        return mpi_->iallreduce(MPI_IN_PLACE, piece, count, mpi_->type_of(host.dtype()),
-                                operation(reduction, host.dtype()), mpi_->world(), request);
+      in_pieces(host.numel(), size_of(host.dtype()), [&](int64_t begin, int count) {
+        MPI_Request request;
+        check(mpi_->iallreduce(MPI_IN_PLACE, address(host, begin), count, mpi_->type_of(host.dtype()),
+                               operation(reduction, host.dtype()), mpi_->world(), &request),
+              "MPI_Iallreduce");
+        complete(request);
       });
     });
   }
@@ -123,14 +126,18 @@ class MpiCommunicator final : public Communicator {
   Ticket start_reduce_scatter(const Tensor& data) override {
     const int64_t part = part_of(data, "reduce_scatter");
     return start(data, [this, part](const Tensor& host) {
-      const Tensor sum = Tensor::empty({part}, host.dtype());
-      MPI_Request request;
-      check(mpi_->ireduce_scatter_block(host.address(), sum.address(), static_cast<int>(part),
-                                        mpi_->type_of(host.dtype()), operation(Reduction::sum, host.dtype()),
-                                        mpi_->world(), &request),
-            "MPI_Ireduce_scatter_block");
-      complete(request);
-      host.slice(0, rank() * part, (rank() + 1) * part).copy_from(sum);
+      const int64_t bytes = size_of(host.dtype());
+      in_pieces(part, world() * bytes, [&](int64_t begin, int count) {
+        const Tensor pieces = Tensor::empty({world() * count}, host.dtype());  // of all parts
+        for (int to = 0; to < world(); ++to)
+          std::memcpy(address(pieces, to * int64_t{count}), address(host, to * part + begin), count * bytes);
+        MPI_Request request;
+        check(mpi_->ireduce_scatter_block(pieces.address(), address(host, rank() * part + begin), count,
+                                          mpi_->type_of(host.dtype()), operation(Reduction::sum, host.dtype()),
+                                          mpi_->world(), &request),
+              "MPI_Ireduce_scatter_block");
+        complete(request);
+      });
     });
   }
 
@@ -148,8 +155,11 @@ class MpiCommunicator final : public Communicator {
 
   Ticket start_broadcast(const Tensor& data, int root) override {
     return start(data, [this, root](const Tensor& host) {
-      in_pieces(host, [&](void* piece, int count, MPI_Request* request) {
-        return mpi_->ibcast(piece, count, mpi_->type_of(host.dtype()), root, mpi_->world(), request);
+      in_pieces(host.numel(), size_of(host.dtype()), [&](int64_t begin, int count) {
+        MPI_Request request;
+        check(mpi_->ibcast(address(host, begin), count, mpi_->type_of(host.dtype()), root, mpi_->world(), &request),
+              "MPI_Ibcast");
+        complete(request);
       });
     });
   }
@@ -201,19 +211,19 @@ class MpiCommunicator final : public Communicator {
     return reduction == Reduction::max ? mpi_->max() : mpi_->min();
   }
 
-  /// Runs `call(address, count, request)` on pieces that MPI can count, and for which it finds its buffer again: one of
-  /// more than 32 MiB comes fresh from the kernel each time, and its pages cost more than the sum.
-  template <class Call>
-  void in_pieces(const Tensor& host, Call call) const {
+  static void* address(const Tensor& host, int64_t element) {
+    return static_cast<std::byte*>(host.address()) + element * size_of(host.dtype());
+  }
+
+  /// Runs `move(begin, count)` on pieces of `size` elements, which take `bytes` each, that MPI can count, and for which
+  /// it finds its buffer again: one of more than 32 MiB comes fresh from the kernel each time, and its pages cost more
+  /// than the sum.
+  template <class Move>
+  static void in_pieces(int64_t size, int64_t bytes, Move move) {
     constexpr int64_t kPieceBytes = 4 << 20;
-    const int64_t longest = kPieceBytes / size_of(host.dtype());
-    for (int64_t begin = 0; begin < host.numel(); begin += longest) {
-      const auto count = static_cast<int>(std::min(longest, host.numel() - begin));
-      MPI_Request request;
-      check(call(static_cast<std::byte*>(host.address()) + begin * size_of(host.dtype()), count, &request),
-            "a collective of MPI");
-      complete(request);
-    }
+    const int64_t longest = std::max<int64_t>(1, kPieceBytes / bytes);
+    for (int64_t begin = 0; begin < size; begin += longest)
+      move(begin, static_cast<int>(std::min(longest, size - begin)));
   }
 
   /// MPI moves on only inside its calls. While nobody waits, computation has the core most of the time.

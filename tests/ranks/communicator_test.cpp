@@ -57,17 +57,23 @@ TEST(Communicator, ANonFiniteValueOfOneRankReachesAll) {
   EXPECT_THAT(data.to_vector<float>(), Each(INFINITY));
 }
 
+// Long parts travel in pieces, the last one shorter.
 TEST(Communicator, AReduceScatterAndAnAllGatherMakeAnAllReduce) {
-  const int64_t part = 37;
-  const Tensor data = sample(part * ranks().world(), DType::f32, ranks().rank());
-  const Tensor expected = data.contiguous_copy();
-  ranks().all_reduce(expected);
-  ranks().reduce_scatter(data);
-  const int64_t begin = ranks().rank() * part;
-  EXPECT_EQ(data.slice(0, begin, begin + part).to_vector<float>(),
-            expected.slice(0, begin, begin + part).to_vector<float>());
-  ranks().all_gather(data);
-  EXPECT_EQ(data.to_vector<float>(), expected.to_vector<float>());
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const int64_t part : {37, 2'100'001}) {
+      const Tensor data = sample(part * ranks().world(), dtype, ranks().rank());
+      const Tensor expected = data.contiguous_copy();
+      ranks().all_reduce(expected);
+      ranks().reduce_scatter(data);
+      const auto own = [&](const Tensor& whole) {
+        const int64_t begin = ranks().rank() * part;
+        return whole.slice(0, begin, begin + part).to(DType::f32).to_vector<float>();
+      };
+      EXPECT_EQ(own(data), own(expected));
+      ranks().all_gather(data);
+      EXPECT_EQ(data.to(DType::f32).to_vector<float>(), expected.to(DType::f32).to_vector<float>());
+    }
+  }
 }
 
 TEST(Communicator, BroadcastsFromAnyRank) {
