@@ -48,6 +48,7 @@
 #include "framework/io/atomic_file.h"
 #include "framework/io/base64.h"
 #include "framework/io/checkpoint.h"
+#include "framework/io/checkpoint_tensors.h"
 #include "framework/io/json_reason.h"
 #include "framework/io/mapped_file.h"
 #include "framework/io/safetensors.h"

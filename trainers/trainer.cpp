@@ -207,13 +207,13 @@ int64_t Trainer::tokens_per_step() const {
 }
 
 Tensor Trainer::weights() const {
-  return arena_.masters().defined() ? gathered(arena_.masters(), reducer_, *ranks_) : arena_.weights();
+  return arena_.masters().defined() ? gathered_on_rank_0(arena_.masters(), reducer_, *ranks_) : arena_.weights();
 }
 
 OptimizerBuffers Trainer::optimizer_buffers() const {
   OptimizerBuffers buffers = optimizer_.state_buffers();
   if (config_.zero == 0) return buffers;
-  for (auto& [kind, buffer] : buffers) buffer = gathered(buffer, reducer_, *ranks_);
+  for (auto& [kind, buffer] : buffers) buffer = gathered_on_rank_0(buffer, reducer_, *ranks_);
   return buffers;
 }
 
@@ -247,18 +247,8 @@ std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) 
     notices.push_back("the checkpoint was trained in " + saved.text_at("dtype") + "; going on in " +
                       std::string(name_of(config_.dtype)));
   }
-  const Tensor all_weights = weights();
-  load_model(checkpoint, arena_, all_weights);
-  if (arena_.masters().defined()) {
-    keep_own(all_weights, arena_.masters(), reducer_);
-    arena_.weights().copy_from(all_weights);
-  }
-  arena_.refresh_mirror();
-  const OptimizerBuffers buffers = optimizer_buffers();
-  load_optimizer(checkpoint, arena_, buffers);
-  for (const auto& [kind, mine] : optimizer_.state_buffers()) {
-    if (config_.zero == 1) keep_own(buffers.at(kind), mine, reducer_);
-  }
+  load_model(checkpoint, arena_, reducer_.owned());
+  load_optimizer(checkpoint, arena_, optimizer_.state_buffers(), reducer_.owned());
   state_ = saved.step;
   begun_ = state_.iteration;
   if (saved.text_at("dtype") != name_of(config_.dtype) || saved.text_at("loss_scale") != config_.loss_scale) {

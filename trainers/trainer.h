@@ -65,7 +65,8 @@ class Trainer {
   const DataSet& data() const { return data_; }
   const LanguageModel& model() const { return model_; }
   const ParameterArena& arena() const { return arena_; }
-  /// The master weights and the optimizer's state, laid out like the arena. Collective.
+  /// The master weights and the optimizer's state, laid out like the arena. What the ranks have split comes together
+  /// in rank 0's host memory, and is undefined on the others. Collective.
   Tensor weights() const;
   OptimizerBuffers optimizer_buffers() const;
   Communicator& ranks() const { return *ranks_; }

@@ -1,5 +1,7 @@
 #include "framework/distributed/sharded_state.h"
 
+#include <algorithm>
+
 namespace tessera {
 
 void gather_parts(const Tensor& buffer, const GradientReducer& reducer, Communicator& communicator) {
@@ -10,20 +12,22 @@ void gather_parts(const Tensor& buffer, const GradientReducer& reducer, Communic
   communicator.wait(last);
 }
 
-Tensor gathered(const Tensor& mine, const GradientReducer& reducer, Communicator& communicator) {
-  const ArenaRange all{0, reducer.buckets().back().range.end};
-  Tensor whole = Tensor::zeros({all.size()}, mine.dtype(), mine.device());
-  visit_parts(reducer.owned(), all, [&](const ArenaRange& part, int64_t offset) {
-    part.of(whole).copy_from(ArenaRange{offset, offset + part.size()}.of(mine));
-  });
-  gather_parts(whole, reducer, communicator);
+Tensor gathered_on_rank_0(const Tensor& mine, const GradientReducer& reducer, Communicator& communicator) {
+  int64_t longest = 0;
+  for (const GradientReducer::Bucket& bucket : reducer.buckets()) longest = std::max(longest, bucket.range.size());
+  const Tensor space = Tensor::empty({longest}, mine.dtype(), mine.device(), "a bucket on its way to a checkpoint");
+  Tensor whole;
+  if (communicator.rank() == 0) whole = Tensor::empty({reducer.buckets().back().range.end}, mine.dtype());
+  for (const GradientReducer::Bucket& bucket : reducer.buckets()) {
+    const Tensor all = space.slice(0, 0, bucket.range.size());
+    visit_parts(reducer.owned(), bucket.range, [&](const ArenaRange& part, int64_t offset) {
+      const int64_t begin = part.begin - bucket.range.begin;
+      all.slice(0, begin, begin + part.size()).copy_from(mine.slice(0, offset, offset + part.size()));
+    });
+    communicator.all_gather(all);
+    if (whole.defined()) bucket.range.of(whole).copy_from(all.to(Device::cpu()));
+  }
   return whole;
-}
-
-void keep_own(const Tensor& whole, const Tensor& mine, const GradientReducer& reducer) {
-  visit_parts(reducer.owned(), {0, whole.numel()}, [&](const ArenaRange& part, int64_t offset) {
-    ArenaRange{offset, offset + part.size()}.of(mine).copy_from(part.of(whole));
-  });
 }
 
 void add_up_scans(const StepControl& control, Communicator& communicator) {

@@ -12,11 +12,9 @@ namespace tessera {
 /// Every rank's part of each bucket of `buffer`, which is laid out like the arena, comes to all ranks.
 void gather_parts(const Tensor& buffer, const GradientReducer& reducer, Communicator& communicator);
 
-/// The whole of a buffer of which `mine` has the elements `owned`, one after the other; laid out like the arena.
-Tensor gathered(const Tensor& mine, const GradientReducer& reducer, Communicator& communicator);
-
-/// The other way: `mine` becomes the owned elements of `whole`. Not collective.
-void keep_own(const Tensor& whole, const Tensor& mine, const GradientReducer& reducer);
+/// The whole of a buffer of which `mine` has the elements `owned`, one after the other; laid out like the arena, in
+/// rank 0's host memory, and nothing on the other ranks. It comes bucket by bucket: nobody else needs memory for more.
+Tensor gathered_on_rank_0(const Tensor& mine, const GradientReducer& reducer, Communicator& communicator);
 
 /// Makes what each rank's scan of its part found the sum over all parts, so that every rank decides the same.
 void add_up_scans(const StepControl& control, Communicator& communicator);

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/io/atomic_file.h"
+#include "framework/io/checkpoint_tensors.h"
 #include "framework/io/json_reason.h"
-#include "framework/io/safetensors.h"
 
 namespace tessera {
 namespace {
@@ -18,8 +18,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr int kFormatVersion = 1;
-// What helps against a damaged checkpoint.
-constexpr const char* kGoBack = "remove this checkpoint's folder to go on from the one before";
 
 std::string folder_name(int64_t iteration) {
   std::string digits = std::to_string(iteration);
@@ -28,59 +26,13 @@ std::string folder_name(int64_t iteration) {
 
 // ── Tensors by name ──
 
-std::vector<int64_t> extents(const Tensor& tensor) { return {tensor.shape().begin(), tensor.shape().end()}; }
-
-// Writes named tensors, bringing each to the host when its turn comes.
-void write_tensors(const fs::path& path, const std::map<std::string, Tensor>& tensors) {
-  std::vector<SafetensorsEntry> entries;
-  for (const auto& [name, tensor] : tensors) {
-    entries.push_back({.name = name, .dtype = tensor.dtype(), .shape = extents(tensor), .bytes = {}});
-  }
-  Tensor held;
-  const auto fetch = [&](const SafetensorsEntry& entry) {
-    held = tensors.at(entry.name).to_contiguous().to(Device::cpu());
-    return std::span(static_cast<const std::byte*>(held.address()), static_cast<size_t>(held.nbytes()));
-  };
-  write_safetensors(path, entries, {{"format", "pt"}}, fetch);
-}
-
-// Every name must be there with the same shape, and no other.
-void check_names(const SafetensorsFile& file, const std::map<std::string, Tensor>& wanted) {
-  for (const auto& [name, tensor] : wanted) {
-    const SafetensorsEntry* entry = file.find(name);
-    expect(entry != nullptr,
-           "checkpoint {}: it has no tensor '{}', which this model needs; is it of another architecture?",
-           file.path().string(), name);
-    expect(entry->shape == extents(tensor),
-           "checkpoint {}: '{}' is {} there and {} in this model; the architectures differ", file.path().string(), name,
-           Shape(std::span<const int64_t>(entry->shape)), tensor.shape());
-    expect(is_floating(entry->dtype), "checkpoint {}: '{}' holds {}, not numbers", file.path().string(), name,
-           entry->dtype);
-  }
-  for (const SafetensorsEntry& entry : file.entries()) {
-    expect(wanted.contains(entry.name),
-           "checkpoint {}: its tensor '{}' has no place in this model; the architectures differ", file.path().string(),
-           entry.name);
-  }
-}
-
-SafetensorsFile open_tensors(const fs::path& path) {
-  try {
-    return SafetensorsFile::open(path);
-  } catch (const Error& failure) {
-    fail("checkpoint {}; {}", failure.what(), kGoBack);
-  }
-}
-
-void read_tensors(const fs::path& path, const std::map<std::string, Tensor>& wanted) {
-  const SafetensorsFile file = open_tensors(path);
-  check_names(file, wanted);
-  for (const auto& [name, tensor] : wanted) {
-    const SafetensorsEntry& entry = *file.find(name);
-    const Tensor host = Tensor::empty(tensor.shape(), entry.dtype);
-    std::copy(entry.bytes.begin(), entry.bytes.end(), static_cast<std::byte*>(host.address()));
-    tensor.copy_from(host.to(tensor.dtype()).to(tensor.device()));
-  }
+// Adds the places in a buffer that holds the elements `owned` of the arena's, one after the other.
+void want_into(Wanted& wanted, const Tensor& buffer, const ParameterArena::Entry& entry,
+               const std::vector<ArenaRange>& owned) {
+  wanted.shape = entry.parameter->shape;
+  visit_parts(owned, {entry.begin, entry.end}, [&](const ArenaRange& part, int64_t offset) {
+    wanted.places.push_back({part.begin - entry.begin, buffer.slice(0, offset, offset + part.size())});
+  });
 }
 
 std::map<std::string, Tensor> named(std::span<const ParameterPtr> parameters) {
@@ -249,21 +201,28 @@ void CheckpointStore::prune() const {
   }
 }
 
-void load_model(const fs::path& checkpoint, const ParameterArena& arena, const Tensor& weights) {
-  read_tensors(checkpoint / "model.safetensors", named(arena, weights));
-}
-
-void load_model(const fs::path& checkpoint, const ParameterArena& arena) {
-  load_model(checkpoint, arena, arena.weights());
+void load_model(const fs::path& checkpoint, const ParameterArena& arena, const std::vector<ArenaRange>& owned) {
+  std::map<std::string, Wanted> all = wholly_into(named(arena, arena.weights()));
+  if (arena.masters().defined()) {
+    for (const ParameterArena::Entry& entry : arena.entries())
+      want_into(all[entry.parameter->name], arena.masters(), entry, arena.or_all(owned));
+  }
+  read_tensors(checkpoint / "model.safetensors", all);
   arena.refresh_mirror();
 }
 
 void load_model(const fs::path& checkpoint, std::span<const ParameterPtr> parameters) {
-  read_tensors(checkpoint / "model.safetensors", named(parameters));
+  read_tensors(checkpoint / "model.safetensors", wholly_into(named(parameters)));
 }
 
-void load_optimizer(const fs::path& checkpoint, const ParameterArena& arena, const OptimizerBuffers& optimizer) {
-  read_tensors(checkpoint / "optimizer.safetensors", named(arena, optimizer));
+void load_optimizer(const fs::path& checkpoint, const ParameterArena& arena, const OptimizerBuffers& optimizer,
+                    const std::vector<ArenaRange>& owned) {
+  std::map<std::string, Wanted> all;
+  for (const auto& [kind, buffer] : optimizer) {
+    for (const ParameterArena::Entry& entry : arena.entries())
+      want_into(all[entry.parameter->name + "." + kind], buffer, entry, owned);
+  }
+  read_tensors(checkpoint / "optimizer.safetensors", all);
 }
 
 CheckpointState load_state(const fs::path& checkpoint) {

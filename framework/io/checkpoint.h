@@ -40,16 +40,17 @@ class CheckpointStore {
   int64_t keep_;
 };
 
-/// Fills `weights`, laid out like the arena's, and its frozen parameters from `checkpoint`/model.safetensors. Throws,
-/// before anything is changed, if a tensor is missing, left over, or of another shape.
-void load_model(const std::filesystem::path& checkpoint, const ParameterArena& arena, const Tensor& weights);
-/// The same with the arena's own weights, and their mirror.
-void load_model(const std::filesystem::path& checkpoint, const ParameterArena& arena);
+/// Fills the arena's weights, their mirror, what it keeps of the masters, the elements `owned`, and its frozen
+/// parameters from `checkpoint`/model.safetensors. Throws, before anything is changed, if a tensor is missing, left
+/// over, or of another shape.
+void load_model(const std::filesystem::path& checkpoint, const ParameterArena& arena,
+                const std::vector<ArenaRange>& owned = {});
 /// The same for a model outside of an arena.
 void load_model(const std::filesystem::path& checkpoint, std::span<const ParameterPtr> parameters);
-/// Fills the buffers from `checkpoint`/optimizer.safetensors.
+/// Fills the buffers, which hold the elements `owned` of the arena's one after the other, from
+/// `checkpoint`/optimizer.safetensors.
 void load_optimizer(const std::filesystem::path& checkpoint, const ParameterArena& arena,
-                    const OptimizerBuffers& optimizer);
+                    const OptimizerBuffers& optimizer, const std::vector<ArenaRange>& owned);
 
 /// `checkpoint`/state.json.
 struct CheckpointState {
