@@ -8,6 +8,9 @@ rank_trials() { note_last_line scripts/rank_trials 50; }
 
 rank_resume() { note_last_line scripts/rank_resume; }
 
+# One of two hosts fails, under mpirun and under Slurm.
+two_hosts() { note_last_line scripts/two_hosts; }
+
 # rank_parity_of RANKS ITERATIONS: losses and parameters of several ranks are those of one, in every setting.
 rank_parity_of() {
   have mpirun || { note "mpirun is not installed" && return "$not_run"; }

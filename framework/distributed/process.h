@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <sys/types.h>
@@ -9,6 +10,7 @@
 namespace tessera {
 
 struct Process {
+  std::string name = {};
   char state = '-';  ///< a letter of ps: R, S, D, T (stopped), Z (dead, not yet waited for)…; '-': there is none
   pid_t parent = 0;
   int64_t started = 0;  ///< in clock ticks after the boot: tells apart two processes that had the same pid
@@ -20,5 +22,9 @@ Process process(pid_t pid);
 
 /// The processes whose parent is `parent`.
 std::vector<pid_t> children_of(pid_t parent);
+
+/// Kills the process that started this one unless it has ended within `seconds`, also when this one has. Returns at
+/// once.
+void kill_parent_later(int seconds);
 
 }  // namespace tessera

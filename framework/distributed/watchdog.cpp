@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "framework/distributed/process.h"
+
 namespace tessera {
 namespace {
 
@@ -197,7 +199,10 @@ void Watchdog::tell_all() {
 // The first of the survivors on each host takes care of its stopped processes: they would keep the launcher waiting
 // and the GPU's memory taken.
 void Watchdog::end_run(double now) {
-  if (table_->speaker(card_.space) == options_.rank) kill_stopped();
+  if (table_->speaker(card_.space) == options_.rank) {
+    kill_stopped();
+    release_launcher();
+  }
   std::string text = table_->speaker() == options_.rank ? table_->text(now) : "";
   if (!text.empty() && !broken_.empty()) text += "tessera: " + broken_ + "\n";
   options_.leave(text);
@@ -211,6 +216,19 @@ void Watchdog::kill_stopped() const {
     const ProcessState state = state_of(card, card_);
     if (state == ProcessState::stopped || state == ProcessState::running) kill(static_cast<pid_t>(card.pid), SIGKILL);
   }
+}
+
+// Open MPI's mpirun and daemons wait for the daemon of a host that is lost until TCP gives up, a quarter of an hour
+// later.
+void Watchdog::release_launcher() const {
+  constexpr int kPatience = 8;  // seconds, for one that ends by itself
+  constexpr std::string_view kOpenMpi[] = {"mpirun", "mpiexec", "orterun", "orted", "prterun", "prte", "prted"};
+  bool lost = false;
+  for (int rank = 0; rank < table_->world(); ++rank) {
+    const bool elsewhere = state_of(table_->card(rank), card_) == ProcessState::unknown;
+    lost |= elsewhere && table_->trouble(rank) == Trouble::silent;
+  }
+  if (lost && std::ranges::count(kOpenMpi, process(getppid()).name) > 0) kill_parent_later(kPatience);
 }
 
 Watchdog::Farewell Watchdog::fail(const std::string& reason) {

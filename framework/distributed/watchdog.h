@@ -1,6 +1,7 @@
 // A thread that waits for no call of MPI or NCCL and so cannot hang with them. It tells the other ranks where this one
 // is, hears where they are, and ends a run that cannot go on: the lowest rank alive prints a table of all, every
-// survivor leaves with code 75 by _exit, and stopped processes of this host are killed.
+// survivor leaves with code 75 by _exit, and stopped processes of this host are killed, as is an mpirun that would wait
+// for a host that is lost.
 #pragma once
 
 #include <atomic>
@@ -81,6 +82,7 @@ class Watchdog {
   void tell_all();
   void end_run(double now);
   void kill_stopped() const;
+  void release_launcher() const;
   double seconds() const;
   uint64_t& own_reason() { return reasons_[static_cast<size_t>(options_.rank)]; }
 
