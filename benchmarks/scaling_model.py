@@ -20,33 +20,29 @@ MIB = 1 << 20
 
 
 def gradients(model):
-    """Elements of each parameter group in the order in which backward finishes them, with its share of backward."""
+    """(elements, the share of backward that is done when it is final) of each gradient in the arena's order, and the
+    multiply-adds of a token."""
     layers, width, vocabulary, context = MODELS[model]
-    block = 12 * width * width + 2 * width
-    flops_block = 6 * block + 6 * width * context  # causal attention: half of the full scores
+    flops_block = 6 * 12 * width * width + 6 * width * context  # causal attention: half of the full scores
     flops_head = 6 * vocabulary * width
     total = layers * flops_block + flops_head
-    head_share = flops_head / total
-    groups = [(0, head_share)]  # the head's gradient is the tied embedding's: it is final only at the very end
-    groups += [(block, flops_block / total)] * layers
-    groups += [(vocabulary * width + context * width, 0.0)]
-    return groups, total
+    done, result = flops_head / total, []  # the head's weight is the embedding's: it is final only at the very end
+    for _ in range(layers):
+        for parts in (4, 4, 1, 2, 1):  # feed-forward down and up; attention's output, keys and values, queries
+            done += parts / 12 * flops_block / total
+            result.append((parts * width * width, done))
+    return result + [(context * width, 1.0), (vocabulary * width, 1.0), ((2 * layers + 1) * width, 1.0)], total
 
 
-def buckets(groups, first_bytes, bytes_, element):
-    """(bytes, moment as a share of backward at which the bucket is complete)."""
-    result, size, done, limit = [], 0, 0.0, first_bytes
-    for elements, share in groups:
-        parts = max(1, math.ceil(elements * element / (4 * MIB)))  # a block has several matrices
-        for _ in range(parts):
-            done += share / parts
-            size += elements * element / parts
-            if size >= limit:
-                result.append((size, done))
-                size, limit = 0, bytes_
-    if size:
-        result.append((size, 1.0))
-    return result
+def buckets(gradients, first_bytes, bytes_):
+    """(elements, the share of backward that is done when they are complete). Cut where a gradient ends, in float32."""
+    result, size = [], 0
+    for elements, moment in gradients:
+        size += elements
+        if 4 * size >= (bytes_ if result else first_bytes):
+            result.append((size, moment))
+            size = 0
+    return result + ([(size, 1.0)] if size else [])
 
 
 def collective_seconds(size, gpus, machine, options, passes):
@@ -61,23 +57,27 @@ def collective_seconds(size, gpus, machine, options, passes):
 def step(gpus, tokens, options, reduce_bytes, zero):
     """Seconds of a step with `tokens` per GPU: computing, communicating, and the part of it that nothing hides."""
     peak, memory, _, _ = MACHINES[options.machine]
-    groups, flops_per_token = gradients(options.model)
-    parameters = sum(elements for elements, _ in groups)
+    in_order, flops_per_token = gradients(options.model)
+    parameters = sum(elements for elements, _ in in_order)
+    cut = buckets(in_order, options.first_bucket_mb * MIB, options.bucket_mb * MIB)
     if options.tokens_per_second:
         compute = tokens / options.tokens_per_second
     else:
         compute = tokens * flops_per_token / (options.utilization * peak)
     backward = compute * 2 / 3 / options.accumulation  # only the last micro-batch's backward hides anything
     free = total = 0.0
-    for size, moment in buckets(groups, options.first_bucket_mb * MIB, options.bucket_mb * MIB, reduce_bytes):
-        seconds = collective_seconds(size, gpus, options.machine, options, 1 if zero else 2)
+    for elements, moment in cut:
+        seconds = collective_seconds(reduce_bytes * elements, gpus, options.machine, options, 1 if zero else 2)
         free = max(free, moment * backward) + seconds
         total += seconds
     exposed = max(0.0, free - backward)
-    update = 30 * parameters / (0.85 * memory) / (gpus if zero else 1)  # gradient, master, two moments, mirror
+    numbers = 4 if zero else 2  # the loss, and who wants to stop; whether the norm, added up, is finite
+    after = numbers * collective_seconds(8, gpus, options.machine, options, 2)
     if zero:
-        gather = collective_seconds(2 * parameters, gpus, options.machine, options, 1)
-        exposed, total = exposed + gather, total + gather
+        after += sum(collective_seconds(2 * elements, gpus, options.machine, options, 1) for elements, _ in cut)
+    exposed, total = exposed + after, total + after
+    # The scan reads the gradient; AdamW does again, reads and writes master and moments, and writes the mirror.
+    update = 34 * parameters / (0.85 * memory) / (gpus if zero else 1)
     return compute, update, total, exposed
 
 
