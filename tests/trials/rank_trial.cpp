@@ -58,8 +58,9 @@ int train(std::span<const std::string> words) {
       fault.happen();
     }).detach();
   }
-  const LoadedConfig loaded = load_config(words.subspan(1));
-  return run_on_ranks("train", words.subspan(1), loaded, [&](std::shared_ptr<Communicator> ranks) {
+  const std::vector<std::string> arguments = words_of_this_start(words.subspan(1));
+  const LoadedConfig loaded = load_config(arguments);
+  return run_on_ranks("train", arguments, loaded, [&](std::shared_ptr<Communicator> ranks) {
     if (fault.is_here() && fault.phase != "start") {
       std::thread([=, heartbeat = ranks->shared_heartbeat()] { wait_for_phase(fault, *heartbeat); }).detach();
     }
