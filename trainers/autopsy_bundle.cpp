@@ -1,13 +1,13 @@
 #include "trainers/autopsy_bundle.h"
 
 #include <cstring>
-#include <fstream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "framework/distributed/agreement.h"
 #include "framework/io/atomic_file.h"
+#include "framework/io/file.h"
 #include "framework/io/json_reason.h"
 #include "framework/io/safetensors.h"
 #include "trainers/config/load.h"
@@ -53,10 +53,9 @@ struct Notes {
 };
 
 Notes read_notes(const fs::path& path) {
-  std::ifstream file(path);
-  expect(file.good(), "replay: {} cannot be read; name the folder that a training wrote", path.string());
+  expect(fs::exists(path), "replay: {} is not there; name the folder that a training wrote", path.string());
   try {
-    const json notes = json::parse(file);
+    const json notes = json::parse(read_file(path));
     return {.iteration = notes.at("iteration"),
             .scale = notes.at("scale"),
             .tokens = notes.at("tokens"),

@@ -1,17 +1,10 @@
 #include "trainers/metrics.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <type_traits>
-#include <utility>
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "framework/error.h"
 #include "framework/io/atomic_file.h"
@@ -49,10 +42,8 @@ void visit_lines(std::string_view text, Visit&& visit) {
   }
 }
 
-std::string read_whole(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  expect(file || !std::filesystem::exists(path), "{}: cannot be read: {}", path.string(), std::strerror(errno));
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+std::string content_of(const std::filesystem::path& path) {
+  return std::filesystem::exists(path) ? read_file(path) : std::string();
 }
 
 std::string place_of(const std::filesystem::path& path, int number) {
@@ -61,20 +52,7 @@ std::string place_of(const std::filesystem::path& path, int number) {
 
 }  // namespace
 
-MetricsWriter::MetricsWriter(std::filesystem::path path) : path_(std::move(path)) {
-  descriptor_ = open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  expect(descriptor_ >= 0, "{}: cannot be opened: {}", path_.string(), std::strerror(errno));
-}
-
-MetricsWriter::~MetricsWriter() { close(descriptor_); }
-
-void MetricsWriter::append(const StepReport& report) {
-  const std::string line = metrics_line(report) + "\n";
-  const ssize_t written = ::write(descriptor_, line.data(), line.size());
-  expect(written >= 0, "{}: cannot be written: {}", path_.string(), std::strerror(errno));
-  expect(static_cast<size_t>(written) == line.size(), "{}: the disk is full; make room and resume the run",
-         path_.string());
-}
+void MetricsWriter::append(const StepReport& report) { file_.append(metrics_line(report) + "\n"); }
 
 std::string metrics_line(const StepReport& report) {
   Json row;
@@ -99,14 +77,14 @@ StepReport parse_metrics_line(std::string_view line, const std::string& place) {
 
 std::vector<StepReport> read_metrics(const std::filesystem::path& path) {
   std::vector<StepReport> reports;
-  visit_lines(read_whole(path), [&](std::string_view line, int number) {
+  visit_lines(content_of(path), [&](std::string_view line, int number) {
     reports.push_back(parse_metrics_line(line, place_of(path, number)));
   });
   return reports;
 }
 
 std::string drop_metrics_after(const std::filesystem::path& path, int64_t step) {
-  const std::string text = read_whole(path);
+  const std::string text = content_of(path);
   std::string kept;
   int count = 0, first = 0;
   const auto drop = [&](int number) { first = count++ == 0 ? number : first; };

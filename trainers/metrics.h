@@ -5,8 +5,10 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "framework/io/file.h"
 #include "trainers/report.h"
 
 namespace tessera {
@@ -14,16 +16,12 @@ namespace tessera {
 /// Appends reports to a file, which it creates. Every error is one sentence with the path and the cause.
 class MetricsWriter {
  public:
-  explicit MetricsWriter(std::filesystem::path path);
-  ~MetricsWriter();
-  MetricsWriter(const MetricsWriter&) = delete;
-  MetricsWriter& operator=(const MetricsWriter&) = delete;
+  explicit MetricsWriter(std::filesystem::path path) : file_(std::move(path)) {}
 
   void append(const StepReport& report);
 
  private:
-  std::filesystem::path path_;
-  int descriptor_ = -1;
+  AppendFile file_;
 };
 
 /// The report as one line of JSON, without its line end.

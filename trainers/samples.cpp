@@ -1,10 +1,9 @@
 #include "trainers/samples.h"
 
-#include <fstream>
-#include <sstream>
-
 #include <fmt/format.h>
 
+#include "framework/error.h"
+#include "framework/io/file.h"
 #include "trainers/sampler.h"
 
 namespace tessera {
@@ -14,11 +13,11 @@ namespace {
 std::string prompt_of(const Config& config) {
   if (!config.start.starts_with("FILE:")) return config.start;
   const std::string path = config.start.substr(5);
-  std::ifstream file(path, std::ios::binary);
-  expect(file.good(), "start: the file {} cannot be read", path);
-  std::ostringstream content;
-  content << file.rdbuf();
-  return content.str();
+  try {
+    return read_file(path);
+  } catch (const Error& failure) {
+    fail("start: {}", failure.what());
+  }
 }
 
 // The tokens to continue. The default prompt, a new line, is not in every vocabulary; the first token stands in for it.
@@ -55,11 +54,7 @@ std::string draw_samples(const LanguageModel& model, const Tokenizer& tokenizer,
 }
 
 void append_samples(const std::filesystem::path& folder, int64_t step, const std::string& text) {
-  const std::filesystem::path path = folder / "samples.txt";
-  std::ofstream file(path, std::ios::app | std::ios::binary);
-  file << fmt::format("=== step {} ===\n{}\n\n", step, text);
-  file.flush();
-  expect(file.good(), "samples {}: they cannot be written", path.string());
+  AppendFile(folder / "samples.txt").append(fmt::format("=== step {} ===\n{}\n\n", step, text));
 }
 
 }  // namespace tessera

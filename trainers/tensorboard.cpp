@@ -1,17 +1,13 @@
 #include "trainers/tensorboard.h"
 
 #include <array>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <string_view>
 #include <vector>
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "framework/error.h"
 #include "trainers/tensorboard_event.h"
 #include "trainers/tfrecord.h"
 
@@ -46,16 +42,12 @@ void put(std::vector<ScalarValue>& scalars, const char* name, const std::optiona
 
 }  // namespace
 
-TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, int64_t first_step) {
+TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, int64_t first_step)
+    : file_(folder / fmt::format("events.out.tfevents.{:.6f}.{}.{}", wall_time(), host_name(), getpid())) {
   const double now = wall_time();
-  path_ = folder / fmt::format("events.out.tfevents.{:.6f}.{}.{}", now, host_name(), getpid());
-  descriptor_ = open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  expect(descriptor_ >= 0, "{}: cannot be created: {}", path_.string(), std::strerror(errno));
   write(encode_version(now));
   write(encode_session_start(now, first_step));
 }
-
-TensorBoardWriter::~TensorBoardWriter() { close(descriptor_); }
 
 void TensorBoardWriter::append(const StepReport& report) {
   std::vector<ScalarValue> scalars;
@@ -65,12 +57,6 @@ void TensorBoardWriter::append(const StepReport& report) {
   write(encode_scalars(wall_time(), report.step, scalars));
 }
 
-void TensorBoardWriter::write(std::string_view event) {
-  const std::string record = tfrecord(event);
-  const ssize_t written = ::write(descriptor_, record.data(), record.size());
-  expect(written >= 0, "{}: cannot be written: {}", path_.string(), std::strerror(errno));
-  expect(static_cast<size_t>(written) == record.size(), "{}: the disk is full; make room and resume the run",
-         path_.string());
-}
+void TensorBoardWriter::write(std::string_view event) { file_.append(tfrecord(event)); }
 
 }  // namespace tessera

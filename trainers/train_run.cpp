@@ -58,19 +58,20 @@ void install_signal_handlers() {
 
 void prepare_folder(const Config& config) {
   const fs::path folder = config.out_dir;
-  std::error_code error;
-  fs::create_directories(folder, error);
-  expect(!error, "out_dir {}: the folder cannot be made: {}", folder.string(), error.message());
   const bool saved = CheckpointStore(folder, 0).latest().has_value();
-  if (config.init_from == Config::InitFrom::scratch) {
-    expect(!saved,
-           "out_dir {}: it holds a checkpoint; continue it with --init_from=resume or choose another folder with "
-           "--out_dir=…",
-           folder.string());
-  } else {
+  if (config.init_from == Config::InitFrom::resume) {
     expect(saved, "out_dir {}: it holds no complete checkpoint to resume from; start with --init_from=scratch",
            folder.string());
+    return;
   }
+  expect(!saved,
+         "out_dir {}: it holds a checkpoint; continue it with --init_from=resume or choose another folder with "
+         "--out_dir=…",
+         folder.string());
+  std::error_code error;
+  fs::create_directories(folder, error);
+  expect(!error, "out_dir {}: the folder cannot be made: {}; choose another with --out_dir=…", folder.string(),
+         error.message());
 }
 
 }  // namespace
@@ -127,7 +128,7 @@ void TrainRun::compare_ranks() {
 void TrainRun::print_header() {
   for (const std::string& notice : trainer_.data().notices()) fmt::print("{}\n", notice);
   fmt::print("data: {}\n", trainer_.data().describe());
-  fmt::print("number of parameters: {}\n", human_count(static_cast<double>(trainer_.arena().size())));
+  fmt::print("number of parameters: {}\n", human_count(static_cast<double>(parameter_count(trainer_.model()))));
   fmt::print("tokens per iteration will be: {}\n", human_integer(trainer_.tokens_per_step()));
   fmt::print("device: {}, {} threads, measured peak {:.0f} GFLOP/s\n", to_string(trainer_.device()), threads_,
              peak_flops_ / 1e9);
@@ -152,9 +153,11 @@ int TrainRun::run() {
     const bool last = step == config().max_iters;
     const bool evaluated = last || step % config().eval_interval == 0;
     if (evaluated) trainer_.evaluate(now);
+    const bool hopeless = trainer_.state().consecutive_skips >= config().max_skipped_steps;
+    // Before the report: where that cannot be written, the weights are safe.
+    if (!hopeless && (last || step % config().effective_checkpoint_interval() == 0)) save();
     report(now, evaluated);
-    if (trainer_.state().consecutive_skips >= config().max_skipped_steps) return stop_for_non_finite(now);
-    if (last || step % config().effective_checkpoint_interval() == 0) save();
+    if (hopeless) return stop_for_non_finite(now);
     const bool idle = trainer_.begun() == trainer_.iteration();
     if (must_stop() && !last && idle) return stop_for_signal(received_signal != 0 ? received_signal : SIGTERM);
   }

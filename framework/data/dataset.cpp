@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "framework/data/left_out.h"
 #include "framework/data/synthetic.h"
 #include "framework/data/text.h"
 #include "framework/data/token_file.h"
@@ -125,8 +126,10 @@ FileList token_files(const std::string& source) {
   FileList list = list_files(source);
   const auto others = std::stable_partition(list.paths.begin(), list.paths.end(), is_token_file);
   if (others != list.paths.begin() && others != list.paths.end()) {
-    list.notices.push_back(
-        fmt::format("{}: {} files that hold no tokens are left out", source, list.paths.end() - others));
+    LeftOut left_out;
+    for (auto path = others; path != list.paths.end(); ++path)
+      left_out.add("that hold no tokens, beside files that do", *path);
+    std::ranges::move(left_out.sentences(source), std::back_inserter(list.notices));
   }
   list.paths.erase(others, list.paths.end());
   return list;

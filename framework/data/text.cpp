@@ -1,7 +1,6 @@
 #include "framework/data/text.h"
 
 #include <algorithm>
-#include <map>
 #include <set>
 #include <utility>
 
@@ -9,7 +8,9 @@
 #include <fmt/ranges.h>
 #include <glob.h>
 
+#include "framework/data/left_out.h"
 #include "framework/data/utf8.h"
+#include "framework/io/file.h"
 #include "kernels/common/error.h"
 
 namespace tessera {
@@ -17,26 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Files left out, by reason: one sentence per reason, with their names in order.
-class LeftOut {
- public:
-  void add(const std::string& reason, const fs::path& path) { names_[reason].insert(path.filename().string()); }
-  std::vector<std::string> sentences(const std::string& source) const {
-    constexpr size_t kShown = 6;
-    std::vector<std::string> result;
-    for (const auto& [reason, names] : names_) {
-      const std::vector<std::string> shown(
-          names.begin(), std::next(names.begin(), static_cast<std::ptrdiff_t>(std::min(names.size(), kShown))));
-      const auto more = names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : std::string();
-      result.push_back(
-          fmt::format("{}: left out {} {}: {}{}", source, names.size(), reason, fmt::join(shown, ", "), more));
-    }
-    return result;
-  }
-
- private:
-  std::map<std::string, std::set<std::string>> names_;
-};
+// What `data` may name.
+constexpr const char* kSources = "name a text file, a glob, a folder or a token file";
 
 bool is_pattern(const std::string& source) { return source.find_first_of("*?[") != source.npos; }
 
@@ -45,8 +28,8 @@ std::vector<fs::path> matches_of(const std::string& pattern) {
   const int result = glob(pattern.c_str(), GLOB_NOSORT, nullptr, &found);
   std::vector<fs::path> paths(found.gl_pathv, found.gl_pathv + (result == 0 ? found.gl_pathc : 0));
   globfree(&found);
-  expect(result == 0 || result == GLOB_NOMATCH, "{}: its folders cannot be read", pattern);
-  expect(!paths.empty(), "{}: no file matches", pattern);
+  expect(result == 0 || result == GLOB_NOMATCH, "{}: its folders cannot be read; {}", pattern, kSources);
+  expect(!paths.empty(), "{}: no file matches; {}", pattern, kSources);
   return paths;
 }
 
@@ -84,7 +67,7 @@ FileList list_folder(const fs::path& folder) {
     else if (!entry->is_regular_file(unreadable)) left_out.add("that are no regular files", entry->path());
     else list.paths.push_back(entry->path());
   }
-  expect(!cause, "{}: the folder cannot be read: {}", folder.string(), cause.message());
+  expect(!cause, "{}: the folder cannot be read: {}", folder.string(), cause_and_cure(cause.value()));
   std::sort(list.paths.begin(), list.paths.end());
   list.notices = left_out.sentences(folder.string());
   return list;
@@ -96,15 +79,15 @@ size_t find_binary(std::string_view content) { return std::min(content.find('\0'
 }  // namespace
 
 FileList list_files(const std::string& source) {
-  expect(!source.empty(), "data: no source is given; name a text file, a glob, a folder or a token file");
+  expect(!source.empty(), "data: no source is given; {}", kSources);
   std::error_code cause;
   const fs::file_status status = fs::status(source, cause);
   FileList list;
   if (fs::is_directory(status)) list = list_folder(source);
   else if (!fs::exists(status) && is_pattern(source)) list = list_matches(source);
   else return {.paths = {source}, .notices = {}};
-  expect(!list.paths.empty(), "{}: there are no files to read here{}", source,
-         list.notices.empty() ? "" : " (" + fmt::format("{}", fmt::join(list.notices, "; ")) + ")");
+  expect(!list.paths.empty(), "{}: there are no files to read here{}; {}", source,
+         list.notices.empty() ? "" : fmt::format(" ({})", fmt::join(list.notices, "; ")), kSources);
   return list;
 }
 
@@ -134,7 +117,7 @@ Text read_text(const std::string& source, TextRule rule) {
     text.files.push_back(std::move(file));
   }
   std::ranges::copy(left_out.sentences(source), std::back_inserter(text.notices));
-  expect(any, "{}: holds no text", source);
+  expect(any, "{}: holds no text; {}", source, kSources);
   return text;
 }
 

@@ -22,6 +22,8 @@ constexpr std::string_view kLlmqMagic = "BIN.TOK\n";
 constexpr int32_t kGpt2Magic = 20240520, kLlama3Magic = 20240801;
 constexpr int64_t kGpt2Vocabulary = 50257, kLlama3Vocabulary = 128256;
 constexpr int64_t kMostIds = int64_t{1} << 31;
+// What helps against a damaged token file.
+constexpr const char* kAgain = "tokenize the data again";
 
 enum class Format { raw, gpt2, llama3, llmq };
 
@@ -44,24 +46,21 @@ TokenSource ids_of(std::span<const std::byte> bytes, std::shared_ptr<const void>
 using Header = std::array<int32_t, kHeaderBytes / sizeof(int32_t)>;
 
 Header header_of(std::span<const std::byte> file, std::string_view name) {
-  expect(file.size() >= kHeaderBytes,
-         "{}: the header of this token file takes {} bytes, but the file has {}; it is truncated", name, kHeaderBytes,
-         file.size());
+  expect(file.size() >= kHeaderBytes, "{}: the header of this token file takes {} bytes, but the file has {}", name,
+         kHeaderBytes, file.size());
   Header header;
   std::memcpy(header.data(), file.data(), kHeaderBytes);
   return header;
 }
 
 void expect_size(std::string_view name, std::span<const std::byte> file, int64_t tokens, int64_t wanted) {
-  expect(tokens >= 0, "{}: the header counts {} tokens; the file is damaged", name, tokens);
+  expect(tokens >= 0, "{}: the header counts {} tokens", name, tokens);
   expect(static_cast<int64_t>(file.size()) == wanted,
          "{}: {} tokens take {} bytes with their header, but the file has {}", name, tokens, wanted, file.size());
 }
 
 TokenFile parse_raw(std::span<const std::byte> file, std::shared_ptr<const void> owner, std::string_view name) {
-  expect(file.size() % 2 == 0,
-         "{}: {} bytes are no whole number of uint16 tokens; the file is damaged or of another format", name,
-         file.size());
+  expect(file.size() % 2 == 0, "{}: {} bytes are no whole number of uint16 tokens", name, file.size());
   TokenFile result{.tokens = ids_of<uint16_t>(file, std::move(owner)), .bytes_per_token = 2, .notices = {}};
   result.notices = {
       fmt::format("{}: has no header, so it is read as raw uint16 tokens: {}", name, result.tokens.size())};
@@ -90,7 +89,7 @@ TokenFile parse_llmq(std::span<const std::byte> file, std::shared_ptr<const void
   const int64_t tokens = header[4], vocab_size = version == 1 ? 0 : header[5];
   expect(version == 1 || version == 2, "{}: a BIN.TOK file of version {} is not known; 1 and 2 are", name, version);
   expect(width == 4, "{}: a BIN.TOK file has 4 bytes per token, but this one says {}", name, width);
-  expect(vocab_size >= 0, "{}: the header says a vocabulary of {}; the file is damaged", name, vocab_size);
+  expect(vocab_size >= 0, "{}: the header says a vocabulary of {}", name, vocab_size);
   const int64_t mask_bytes = masks == 1 ? (tokens + 7) / 8 : 0;
   expect_size(name, file, tokens, static_cast<int64_t>(kHeaderBytes) + 4 * tokens + mask_bytes);
   // The ids are int32; read as uint32 a negative one lies beyond every vocabulary.
@@ -102,6 +101,16 @@ TokenFile parse_llmq(std::span<const std::byte> file, std::shared_ptr<const void
                    .notices = {}};
   if (masks == 1) result.notices = {fmt::format("{}: its loss masks are not used; every token is a target", name)};
   return result;
+}
+
+TokenFile parse(std::span<const std::byte> file, std::shared_ptr<const void> owner, std::string_view name) {
+  switch (format_of(file)) {
+    case Format::gpt2:
+    case Format::llama3: return parse_llm_c(file, std::move(owner), name);
+    case Format::llmq: return parse_llmq(file, std::move(owner), name);
+    case Format::raw: break;
+  }
+  return parse_raw(file, std::move(owner), name);
 }
 
 /// The vocabulary of a set of files: given, or the largest that a header names; 0 if none does.
@@ -123,9 +132,9 @@ TokenSurvey checked_survey(const TokenFile& file, const std::string& name, int64
   file.tokens.copy(survey.first_beyond, std::span(&id, 1));
   const int64_t offset = file.first_byte + survey.first_beyond * file.bytes_per_token;
   if (vocab_size == 0)
-    fail("{}: token {}, at byte {}, is {}, which is no token id", name, survey.first_beyond, offset, id);
-  fail("{}: token {}, at byte {}, is {}, outside of the vocabulary of {}; set vocab_size, or tokenize the data again",
-       name, survey.first_beyond, offset, id, vocab_size);
+    fail("{}: token {}, at byte {}, is {}, which is no token id; {}", name, survey.first_beyond, offset, id, kAgain);
+  fail("{}: token {}, at byte {}, is {}, outside of the vocabulary of {}; set vocab_size, or {}", name,
+       survey.first_beyond, offset, id, vocab_size, kAgain);
 }
 
 /// Whether a word of the file's name begins with "val" or "eval": fineweb_val_000000.bin does, medieval.bin does not.
@@ -142,13 +151,11 @@ bool is_validation(const std::filesystem::path& path) {
 }  // namespace
 
 TokenFile parse_token_file(std::span<const std::byte> file, std::shared_ptr<const void> owner, std::string_view name) {
-  switch (format_of(file)) {
-    case Format::gpt2:
-    case Format::llama3: return parse_llm_c(file, std::move(owner), name);
-    case Format::llmq: return parse_llmq(file, std::move(owner), name);
-    case Format::raw: break;
+  try {
+    return parse(file, std::move(owner), name);
+  } catch (const Error& failure) {
+    fail("{}; {}", failure.what(), kAgain);
   }
-  return parse_raw(file, std::move(owner), name);
 }
 
 TokenFile open_token_file(const std::filesystem::path& path) {

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <utility>
 
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "framework/io/file.h"
 #include "kernels/common/error.h"
 
 namespace tessera {
@@ -67,11 +67,9 @@ void AtomicFile::put(std::span<const std::byte> bytes) {
 }
 
 void AtomicFile::refuse(const char* what) const {
-  const std::string cause = std::strerror(errno);
-  const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-  const std::string cure = full ? "; make room and try again" : "";
+  const std::string why = cause_and_cure(errno);
   const std::string kept = access(path_.c_str(), F_OK) == 0 ? " (what was there before is untouched)" : "";
-  fail("{}: {}: {}{}{}", path_.string(), what, cause, cure, kept);
+  fail("{}: {}: {}{}", path_.string(), what, why, kept);
 }
 
 void write_file(const std::filesystem::path& path, std::string_view text) {
@@ -82,13 +80,13 @@ void write_file(const std::filesystem::path& path, std::string_view text) {
 
 void sync_folder(const std::filesystem::path& folder) {
   const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  expect(descriptor >= 0, "{}: the folder cannot be opened: {}", folder.string(), std::strerror(errno));
+  expect(descriptor >= 0, "{}: the folder cannot be opened: {}", folder.string(), cause_and_cure(errno));
   const int result = fsync(descriptor);
   const int cause = errno;
   close(descriptor);
   // Some network file systems have no flush for folders; the rename itself was still atomic there.
   expect(result == 0 || cause == EINVAL || cause == ENOTSUP, "{}: the folder cannot be flushed: {}", folder.string(),
-         std::strerror(cause));
+         cause_and_cure(cause));
 }
 
 }  // namespace tessera

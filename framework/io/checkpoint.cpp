@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "framework/io/atomic_file.h"
 #include "framework/io/checkpoint_tensors.h"
+#include "framework/io/file.h"
 #include "framework/io/json_reason.h"
 
 namespace tessera {
@@ -87,6 +87,14 @@ json to_json(const StepState& step) {
   return object;
 }
 
+std::string content_of(const fs::path& path) {
+  try {
+    return read_file(path);
+  } catch (const Error& failure) {
+    fail("checkpoint {}; {}", failure.what(), kGoBack);
+  }
+}
+
 [[noreturn]] void fail_damaged(const fs::path& path, const json::exception& failure) {
   fail("checkpoint {}: it is damaged: {}; {}", path.string(), reason_of(failure), kGoBack);
 }
@@ -156,7 +164,7 @@ void CheckpointStore::save(const ParameterArena& arena, const Tensor& weights, c
   std::error_code error;
   fs::remove_all(partial, error);
   fs::create_directories(partial, error);
-  expect(!error, "checkpoint {}: the folder cannot be made: {}", partial.string(), error.message());
+  expect(!error, "checkpoint {}: the folder cannot be made: {}", partial.string(), cause_and_cure(error.value()));
   try {
     write_tensors(partial / "model.safetensors", named(arena, weights));
     write_tensors(partial / "optimizer.safetensors", named(arena, optimizer));
@@ -167,7 +175,8 @@ void CheckpointStore::save(const ParameterArena& arena, const Tensor& weights, c
     point_latest_to(final);
   } catch (const fs::filesystem_error& failure) {
     fs::remove_all(partial, error);
-    fail("checkpoint {}: {}; earlier checkpoints are untouched", final.string(), failure.code().message());
+    fail("checkpoint {}: {}; earlier checkpoints are untouched", final.string(),
+         cause_and_cure(failure.code().value()));
   } catch (const Error& failure) {
     fs::remove_all(partial, error);
     fail("{}; earlier checkpoints are untouched", failure.what());
@@ -227,10 +236,8 @@ void load_optimizer(const fs::path& checkpoint, const ParameterArena& arena, con
 
 CheckpointState load_state(const fs::path& checkpoint) {
   const fs::path path = checkpoint / "state.json";
-  std::ifstream file(path);
-  expect(file.good(), "checkpoint {}: the file cannot be read; {}", path.string(), kGoBack);
   try {
-    const json content = json::parse(file);
+    const json content = json::parse(content_of(path));
     const auto version = member_of<int64_t>(content, "format_version", path);
     expect(version == kFormatVersion, "checkpoint {}: its format version is {}, this program reads {}", path.string(),
            version, kFormatVersion);

@@ -1,13 +1,13 @@
 #include "framework/io/mapped_file.h"
 
 #include <cerrno>
-#include <cstring>
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "framework/io/file.h"
 #include "kernels/common/error.h"
 
 namespace tessera {
@@ -26,18 +26,18 @@ struct Descriptor {
 MappedFile MappedFile::open(const std::filesystem::path& path) {
   // Without O_NONBLOCK a named pipe would wait for its writer before it could be refused.
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  expect(file.value >= 0, "{}: cannot be opened for reading: {}", path.string(), std::strerror(errno));
+  expect(file.value >= 0, "{}: cannot be opened for reading: {}", path.string(), cause_and_cure(errno));
   struct stat status {};
-  expect(fstat(file.value, &status) == 0, "{}: cannot be read: {}", path.string(), std::strerror(errno));
-  expect(!S_ISDIR(status.st_mode), "{}: is a directory; a file is wanted", path.string());
-  expect(S_ISREG(status.st_mode), "{}: is not a regular file, so it cannot be mapped", path.string());
+  expect(fstat(file.value, &status) == 0, "{}: cannot be read: {}", path.string(), cause_and_cure(errno));
+  expect(!S_ISDIR(status.st_mode), "{}: cannot be read: {}", path.string(), cause_and_cure(EISDIR));
+  expect(S_ISREG(status.st_mode), "{}: is not a regular file; copy what it holds into one", path.string());
 
   MappedFile mapped;
   mapped.path_ = path;
   const auto size = static_cast<size_t>(status.st_size);
   if (size == 0) return mapped;
   void* address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.value, 0);
-  expect(address != MAP_FAILED, "{}: cannot be mapped ({} bytes): {}", path.string(), size, std::strerror(errno));
+  expect(address != MAP_FAILED, "{}: cannot be mapped ({} bytes): {}", path.string(), size, cause_and_cure(errno));
   mapped.mapping_ = std::shared_ptr<const void>(address, [size](void* begin) { munmap(begin, size); });
   mapped.bytes_ = {static_cast<const std::byte*>(address), size};
   return mapped;

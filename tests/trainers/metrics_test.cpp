@@ -122,9 +122,12 @@ TEST(Metrics, RefusesWhatIsNoReport) {
 
 TEST(Metrics, NamesTheFileThatCannotBeWritten) {
   EXPECT_THAT(message_of([] { MetricsWriter("/no/such/metrics.jsonl"); }),
-              HasSubstr("/no/such/metrics.jsonl: cannot be opened: No such file or directory"));
+              HasSubstr("/no/such/metrics.jsonl: cannot be opened for writing: No such file or directory"));
   MetricsWriter full("/dev/full");
-  EXPECT_THAT(message_of([&] { full.append({}); }), HasSubstr("/dev/full: cannot be written: No space left on device"));
+  EXPECT_THAT(message_of([&] { full.append({}); }),
+              HasSubstr("/dev/full: cannot be written: No space left on device; make room"));
+  const TemporaryFolder folder;
+  EXPECT_THAT(message_of([&] { read_metrics(folder.path()); }), HasSubstr(folder.path().string() + ": cannot be read"));
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ namespace tessera {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::Not;
@@ -64,7 +65,7 @@ class ProgramTest : public ::testing::Test {
 
 TEST_F(ProgramTest, ARunFolderHoldsEverything) {
   const std::string out = good({"train", "toy.cfg"});
-  EXPECT_THAT(out, HasSubstr("number of parameters: "));
+  EXPECT_THAT(out, HasSubstr("number of parameters: 3.73k\n"));
   EXPECT_THAT(out, HasSubstr("step 4/4 | loss "));
   EXPECT_THAT(out, HasSubstr("run folder: run (loss curve: run/loss.svg)"));
   for (const char* name :
@@ -138,6 +139,39 @@ TEST_F(ProgramTest, AVocabularyWithoutNewLinesIsSampledToo) {
   EXPECT_THAT(good({"sample", "run", "--num_samples=1"}), MatchesRegex("(.|\n)*[ab]{6}\n"));
 }
 
+TEST_F(ProgramTest, AReportThatCannotBeWrittenCostsNoCheckpoint) {
+  fs::create_directories(folder_ / "run/loss.svg/full");
+  EXPECT_THAT(bad(1, {"train", "toy.cfg"}), HasSubstr("run/loss.svg: cannot be put in place"));
+  EXPECT_EQ(fs::read_symlink(folder_ / "run/latest"), "step_00000002");
+  fs::remove_all(folder_ / "run/loss.svg");
+  EXPECT_THAT(good({"train", "run", "--init_from=resume"}), HasSubstr("resuming from run/step_00000002"));
+}
+
+TEST_F(ProgramTest, SamplesThatCannotBeKeptArePrintedAllTheSame) {
+  good({"train", "toy.cfg"});
+  fs::remove(folder_ / "run/samples.txt");
+  fs::create_directories(folder_ / "run/samples.txt");
+  const Outcome outcome = run({"sample", "run", "--start=The quick"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("The quick"));
+  EXPECT_THAT(outcome.err, StartsWith("tessera: the samples were not kept: run/samples.txt: cannot be opened"));
+}
+
+TEST_F(ProgramTest, AFolderInTheWayOfAFileIsNamed) {
+  good({"train", "toy.cfg"});
+  EXPECT_THAT(bad(1, {"sample", "run", "--start=FILE:run"}), HasSubstr("start: run: cannot be read: Is a directory; "));
+  const auto put_folder = [&](const std::string& file) {
+    fs::remove(folder_ / file);
+    fs::create_directories(folder_ / file);
+  };
+  put_folder("run/metrics.jsonl");
+  EXPECT_THAT(bad(1, {"train", "run", "--init_from=resume", "--max_iters=8"}),
+              HasSubstr("run/metrics.jsonl: cannot be read: Is a directory; "));
+  put_folder("run/latest/state.json");
+  EXPECT_THAT(bad(1, {"train", "run", "--init_from=resume"}),
+              HasSubstr("step_00000004/state.json: cannot be read: Is a directory; "));
+}
+
 // What `words` get: the exit code and part of the sentence.
 struct Bad {
   int code;
@@ -171,14 +205,19 @@ TEST_F(ProgramTest, BadInputGetsOneSentence) {
       {2, {"train", "missing.cfg"}, "cannot read the config file missing.cfg: No such file or directory"},
       {2, {"check"}, "data is not set; name what to train on"},
       {2, {"train", "toy.cfg", "--data="}, "data is not set"},
-      {1, {"train", "toy.cfg", "--data=missing.txt"}, "missing.txt: cannot be opened for reading: No such file"},
+      {1,
+       {"train", "toy.cfg", "--data=missing.txt"},
+       "missing.txt: cannot be opened for reading: No such file or directory; check the path"},
       {1, {"check", "toy.cfg", "--data=empty.txt"}, "empty.txt: holds no text"},
       {1, {"check", "toy.cfg", "--data=short.txt"}, "short.txt: the training part has 1 tokens"},
       {1, {"check", "toy.cfg", "--data=binary.txt"}, "binary.txt: is not UTF-8 text (byte 0xff at offset 1)"},
       {1, {"check", "toy.cfg", "--data=nothing_in_it"}, "nothing_in_it: there are no files"},
       {1, {"check", "toy.cfg", "--data=*.none"}, "*.none: no file matches"},
-      {1, {"check", "toy.cfg", "--data=odd.bin"}, "odd.bin"},
-      {1, {"check", "toy.cfg", "--data=promised.bin"}, "promised.bin"},
+      {1,
+       {"check", "toy.cfg", "--data=odd.bin"},
+       "odd.bin: 63 bytes are no whole number of uint16 tokens; tokenize the data again"},
+      {1, {"check", "toy.cfg", "--data=promised.bin"}, "promised.bin: 2130706432 tokens take"},
+      {1, {"check", "toy.cfg", "--data=/dev/zero"}, "/dev/zero: is not a regular file; copy what it holds into one"},
       {1,
        {"check", "toy.cfg", "--data=beyond.bin", "--vocab_size=50"},
        "beyond.bin: token 401, at byte 802, is 77, outside of the vocabulary of 50"},
@@ -193,12 +232,15 @@ TEST_F(ProgramTest, BadInputGetsOneSentence) {
       {2, {"sample"}, "sample: name a run folder: tessera sample RUN"},
       {2, {"sample", "nowhere"}, "nowhere: No such file or directory; name a config file or a run folder"},
       {1, {"sample", "toy.cfg"}, "run: this folder holds no complete checkpoint; train first"},
-      {1, {"replay", "nowhere"}, "nowhere/autopsy.json cannot be read"},
+      {1, {"replay", "nowhere"}, "replay: nowhere/autopsy.json is not there; name the folder"},
   };
   for (const Bad& row : table) {
     const std::string message = bad(row.code, row.words);
     EXPECT_THAT(message, HasSubstr(row.message)) << ::testing::PrintToString(row.words);
+    // The cure follows a semicolon, or is what was wanted.
+    EXPECT_THAT(message, AnyOf(HasSubstr("; "), HasSubstr(" wants "), HasSubstr(": name a "))) << message;
   }
+  EXPECT_FALSE(fs::exists(folder_ / "run")) << "nothing was to be made";
 }
 
 TEST_F(ProgramTest, ADamagedCheckpointIsNamedAndTheOneBeforeStillServes) {

@@ -64,7 +64,8 @@ TEST(Text, SaysWhatIsWrong) {
   EXPECT_THAT(message_of([&] { read_text(folder.write("zero", std::string("a\0", 2)).string()); }),
               HasSubstr("byte 0x00 at offset 1"));
   EXPECT_THAT(message_of([&] { read_text((folder / "none").string()); }), HasSubstr("No such file"));
-  EXPECT_THAT(message_of([&] { read_text((folder / "*.none").string()); }), HasSubstr("no file matches"));
+  EXPECT_THAT(message_of([&] { read_text((folder / "*.none").string()); }),
+              HasSubstr("no file matches; name a text file, a glob, a folder or a token file"));
   EXPECT_THAT(message_of([&] { read_text((folder / "z*").string()); }), HasSubstr("holds no text"));
   EXPECT_THAT(message_of([&] { read_text(folder.write("empty", "").string()); }), HasSubstr("empty: holds no text"));
   EXPECT_THAT(message_of([&] { read_text(""); }), HasSubstr("no source is given"));

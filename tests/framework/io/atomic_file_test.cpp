@@ -92,7 +92,7 @@ TEST(AtomicFile, AFullDiskLeavesTheOldFileUntouched) {
 TEST(AtomicFile, NamesThePathAndTheCause) {
   const TemporaryFolder folder;
   EXPECT_EQ(message_of([&] { write_file(folder / "none" / "a", "x"); }),
-            (folder / "none" / "a").string() + ": cannot be created: No such file or directory");
+            (folder / "none" / "a").string() + ": cannot be created: No such file or directory; check the path");
   folder.write("plain", "");
   EXPECT_THAT(message_of([&] { write_file(folder / "plain" / "a", "x"); }), HasSubstr("Not a directory"));
   std::filesystem::create_directory(folder / "taken");
@@ -107,7 +107,8 @@ TEST(AtomicFile, AReadOnlyFolderIsAnError) {
   std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
   const std::string message = message_of([&] { write_file(folder / "a", "x"); });
   std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
-  EXPECT_EQ(message, (folder / "a").string() + ": cannot be created: Permission denied");
+  EXPECT_EQ(message, (folder / "a").string() +
+                         ": cannot be created: Permission denied; change the permissions or choose another place");
 }
 
 TEST(AtomicFile, WritesToTheWorkingFolder) {

@@ -44,8 +44,8 @@ TEST(MappedFile, SaysWhatIsWrong) {
   const TemporaryFolder folder;
   const std::string missing = (folder / "missing").string();
   EXPECT_EQ(message_of([&] { MappedFile::open(missing); }),
-            missing + ": cannot be opened for reading: No such file or directory");
-  EXPECT_THAT(message_of([&] { MappedFile::open(folder.path()); }), HasSubstr("is a directory"));
+            missing + ": cannot be opened for reading: No such file or directory; check the path");
+  EXPECT_THAT(message_of([&] { MappedFile::open(folder.path()); }), HasSubstr("Is a directory; a file is wanted"));
   ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
   EXPECT_THAT(message_of([&] { MappedFile::open(folder / "pipe"); }), HasSubstr("not a regular file"));
   EXPECT_THAT(message_of([&] { MappedFile::open("/dev/zero"); }), HasSubstr("not a regular file"));
