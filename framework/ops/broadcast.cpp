@@ -1,5 +1,6 @@
 #include "framework/ops/broadcast.h"
 
+#include "framework/ops/one_device.h"
 #include "kernels/reduce/sum.h"
 
 namespace tessera::ops {
@@ -59,7 +60,7 @@ Shape broadcast_shape(const char* op, const Variable& a, const Variable& b) {
 DType common_dtype(const char* op, const Variable& a, const Variable& b) {
   expect(is_floating(a.dtype()) && is_floating(b.dtype()), "{}: {} and {} are not both floating; cast them first", op,
          a.dtype(), b.dtype());
-  expect(a.device() == b.device(), "{}: one input is on {}, the other on {}", op, a.device(), b.device());
+  expect_one_device(op, {&a, &b});
   if (a.parameter() && !b.parameter()) return b.dtype();
   if (b.parameter() && !a.parameter()) return a.dtype();
   if (a.dtype() == b.dtype()) return a.dtype();

@@ -3,6 +3,7 @@
 
 #include "framework/ops.h"
 #include "framework/ops/broadcast.h"
+#include "framework/ops/one_device.h"
 
 namespace tessera::ops {
 namespace {
@@ -39,6 +40,7 @@ Variable dropout(const Variable& x, double p, const Site& site, const Variable& 
          x.shape());
   expect(!residual.defined() || residual.shape() == x.shape(), "dropout: x is {}, the residual {}", x.shape(),
          residual.shape());
+  expect_one_device("dropout", {&x, &residual});
   const Pass pass = detail::common_pass("dropout", {{&x, &residual}});
   if (p == 0 || !pass.training()) return residual.defined() ? add(x, residual) : x;
 

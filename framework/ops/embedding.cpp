@@ -2,6 +2,7 @@
 #include "kernels/embedding/embedding.h"
 
 #include "framework/ops.h"
+#include "framework/ops/one_device.h"
 #include "framework/ops/status_flag.h"
 #include "kernels/reduce/sum.h"
 
@@ -13,6 +14,7 @@ void check(const Variable& table, const Variable& ids, const EmbeddingOptions& o
   expect(ids.rank() == 2 && ids.dtype() == DType::i32, "embedding: ids must be int32 [B, N], not {} {}", ids.dtype(),
          ids.shape());
   if (!options.positions.defined()) return;
+  expect_one_device("embedding", {&table, &options.positions});
   expect(options.positions.rank() == 2 && options.positions.dim(1) == table.dim(1),
          "embedding: positions {} do not fit the table {}", options.positions.shape(), table.shape());
   expect(options.position_start + ids.dim(1) <= options.positions.dim(0),

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "framework/ops.h"
+#include "framework/ops/one_device.h"
 #include "kernels/elementwise/mul.h"
 #include "kernels/gradient_scan/range_factor.h"
 #include "kernels/memory/memory.h"
@@ -24,7 +25,7 @@ void check(const Variable& q, const Variable& k, const Variable& v) {
   expect(is_floating(q.dtype()) && q.dtype() == k.dtype() && q.dtype() == v.dtype(),
          "flash_attention: q, k and v must share one floating dtype; they are {}, {} and {}", q.dtype(), k.dtype(),
          v.dtype());
-  expect(q.device() == k.device() && q.device() == v.device(), "flash_attention: q, k and v lie on different devices");
+  expect_one_device("flash_attention", {&q, &k, &v});
 }
 
 void check(const FlashAttentionOptions& options, const Variable& q) {

@@ -1,5 +1,6 @@
 // y = activation(x·Wᵀ + b) + residual. Backward keeps x (or its recipe) and, with an activation, its input.
 #include "framework/ops.h"
+#include "framework/ops/one_device.h"
 #include "kernels/elementwise/gelu.h"
 #include "kernels/matmul/linear_gradients.h"
 #include "kernels/matmul/matmul.h"
@@ -8,7 +9,8 @@
 namespace tessera::ops {
 namespace {
 
-void check(const char* op, const Variable& x, const Variable& weight, const Variable& bias) {
+void check(const char* op, const Variable& x, const Variable& weight, const Variable& bias,
+           const Variable& residual = {}) {
   expect(weight.rank() == 2 && x.rank() >= 1 && x.dim(-1) == weight.dim(1),
          "{}: x {} and weight {} do not fit; the last extent of x must be the second of the weight", op, x.shape(),
          weight.shape());
@@ -16,8 +18,7 @@ void check(const char* op, const Variable& x, const Variable& weight, const Vari
   expect(weight.dtype() == x.dtype() || weight.dtype() == accumulate_dtype(x.dtype()),
          "{}: x is {} and the weight {}; a weight has x's dtype, or is float32 for 16-bit x", op, x.dtype(),
          weight.dtype());
-  expect(x.device() == weight.device(), "{}: x is on {} and the weight on {}", op, to_string(x.device()),
-         to_string(weight.device()));
+  expect_one_device(op, {&x, &weight, &bias, &residual});
   expect(!bias.defined() || bias.shape() == Shape{weight.dim(0)}, "{}: bias {} does not fit the weight {}", op,
          bias.shape(), weight.shape());
 }
@@ -109,8 +110,8 @@ void input_gradient(const Tensor& dy, const Tensor& weight, const Link& below, G
 /// `below` is the layer that made x; `above`, where there is one, gets this layer's link and takes over its slope.
 Variable run_linear(const Variable& x, const Variable& weight, const Variable& bias, const LinearOptions& options,
                     const Link& below, Link* above) {
-  check("linear", x, weight, bias);
   const Variable& residual = options.residual;
+  check("linear", x, weight, bias, residual);
   const Shape shape = x.shape().with(-1, weight.dim(0));
   expect(!residual.defined() || residual.shape() == shape, "linear: the residual is {}, the result {}",
          residual.shape(), shape);

@@ -1,6 +1,7 @@
 // Layer norm and RMS norm, alone or with the residual added first. Backward keeps the input and its statistics; the
 // output is recomputed from them where a consumer needs it.
 #include "framework/ops.h"
+#include "framework/ops/one_device.h"
 #include "kernels/norm/layer_norm.h"
 #include "kernels/norm/normalize.h"
 #include "kernels/norm/rms_norm.h"
@@ -22,13 +23,15 @@ struct Norm {
   bool normalized = false;
 };
 
-void check(const char* op, const Variable& x, const Variable& weight, const Variable& bias) {
+void check(const char* op, const Variable& x, const Variable& weight, const Variable& bias,
+           const Variable& residual = {}) {
   expect(x.rank() >= 1 && is_floating(x.dtype()), "{}: x must be a floating tensor [..., C], not {} {}", op, x.dtype(),
          x.shape());
   for (const Variable* vector : {&weight, &bias}) {
     expect(!vector->defined() || vector->shape() == Shape{x.dim(-1)}, "{}: x is {}, but weight or bias is {}", op,
            x.shape(), vector->shape());
   }
+  expect_one_device(op, {&x, &weight, &bias, &residual});
 }
 
 void forward(const Norm& norm, const Tensor& x, const Tensor& residual, const Tensor& sum, const Tensor& y) {
@@ -153,7 +156,7 @@ Variable plain(const char* op, Kind kind, const Variable& x, const Variable& wei
 
 std::array<Variable, 2> with_residual(const char* op, Kind kind, const Variable& x, const Variable& residual,
                                       const Variable& weight, const Variable& bias, const NormOptions& options) {
-  check(op, x, weight, bias);
+  check(op, x, weight, bias, residual);
   expect(x.shape() == residual.shape(), "{}: x is {}, the residual {}", op, x.shape(), residual.shape());
   const DType dtype = options.dtype.value_or(x.dtype());
   const Tensor sum = empty_like(residual.value());
