@@ -117,24 +117,24 @@ Variable FlashAttentionTwo::attend(const Heads& heads, const Variable& x, const 
     k = keys;
     v = values;
   }
-  return ops::flash_attention(q, k, v,
-                              {.causal = options.causal,
-                               .window = options.window,
-                               .softcap = options.softcap,
-                               .alibi_slopes = options.alibi ? alibi_slopes(options.heads, x.device()) : Tensor(),
-                               .mask = call.mask,
-                               .q_segments = call.segments,
-                               .dropout = options.dropout,
-                               .site = dropout_site,
-                               .compute_dtype = core_dtype(x.dtype()),
-                               .q_bucket_size = call.q_bucket_size != 0 ? call.q_bucket_size : options.q_bucket_size,
-                               .k_bucket_size = call.k_bucket_size != 0 ? call.k_bucket_size : options.k_bucket_size,
-                               .deterministic = options.deterministic},
-                              devices_of(options, x.device()));
+  ops::FlashAttentionOptions how = core(x.dtype(), call);
+  if (options.alibi) how.alibi_slopes = alibi_slopes(options.heads, x.device());
+  how.mask = call.mask;
+  how.q_segments = call.segments;
+  return ops::flash_attention(q, k, v, how, devices_of(options, x.device()));
 }
 
-DType FlashAttentionTwo::core_dtype(DType dtype) const {
-  return options.mixed_precision && !is_16bit_float(dtype) ? options.mixed_precision_dtype : dtype;
+ops::FlashAttentionOptions FlashAttentionTwo::core(DType dtype, const Call& call) const {
+  const bool narrows = options.mixed_precision && !is_16bit_float(dtype);
+  return {.causal = options.causal,
+          .window = options.window,
+          .softcap = options.softcap,
+          .dropout = options.dropout,
+          .site = dropout_site,
+          .compute_dtype = narrows ? options.mixed_precision_dtype : dtype,
+          .q_bucket_size = call.q_bucket_size != 0 ? call.q_bucket_size : options.q_bucket_size,
+          .k_bucket_size = call.k_bucket_size != 0 ? call.k_bucket_size : options.k_bucket_size,
+          .deterministic = options.deterministic};
 }
 
 Variable FlashAttentionTwo::finish(const Variable& out, const Variable& residual) const {
@@ -144,17 +144,10 @@ Variable FlashAttentionTwo::finish(const Variable& out, const Variable& residual
   return to_out(out, {.residual = residual});
 }
 
-AttentionPlan FlashAttentionTwo::plan(int64_t batch, int64_t n, int64_t m, DType dtype, Device device) const {
+AttentionPlan FlashAttentionTwo::plan(int64_t batch, int64_t n, int64_t m, DType dtype, Device device,
+                                      const Call& call) const {
   return ops::flash_attention_plan({batch, n, options.heads, options.dim_head},
-                                   {batch, m, options.kv_heads, options.dim_head}, dtype, device,
-                                   {.causal = options.causal,
-                                    .window = options.window,
-                                    .softcap = options.softcap,
-                                    .dropout = options.dropout,
-                                    .compute_dtype = core_dtype(dtype),
-                                    .q_bucket_size = options.q_bucket_size,
-                                    .k_bucket_size = options.k_bucket_size,
-                                    .deterministic = options.deterministic});
+                                   {batch, m, options.kv_heads, options.dim_head}, dtype, device, core(dtype, call));
 }
 
 // Made once for each device: a copy from the host in every forward would make it wait.

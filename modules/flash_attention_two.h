@@ -10,6 +10,10 @@
 //                      ■ ·
 //                      ■ ■
 //
+// Rotary positions are for self-attention: they make scores a function of how far apart two places of one sequence are.
+// A context is another sequence, of which no place is near or far from x's, so then nothing is rotated; hence with
+// rotary a context that equals x does not give what x alone gives.
+//
 // With mixed_precision the projections stay in x's dtype; q, k and v are rounded to 16 bit for the core, which sums in
 // f32, and its result is widened again. A float16 core would lose gradients below 2⁻²⁴, so dO is multiplied by a power
 // of two on its way in (its root mean square becomes about 1/16) and dq, dk and dv are divided by it on their way out.
@@ -47,7 +51,7 @@ struct FlashAttentionTwo {
 
   /// What one call may add to x.
   struct Call {
-    Variable context = {};      ///< [B, M, dim]: attend to this instead of x
+    Variable context = {};      ///< [B, M, dim]: attend to this instead of x; rotary does not apply then
     Tensor mask = {};           ///< true = attend: [B, M], or four axes that broadcast to [B, H, N, M]
     Tensor segments = {};       ///< i32 [B, N]: tokens see only their own segment (self-attention)
     int64_t q_bucket_size = 0;  ///< overrides the layer's; 0: keep
@@ -78,15 +82,19 @@ struct FlashAttentionTwo {
   Variable operator()(const Variable& x, const Call& call) const;
 
   /// The tiles and the scratch memory of a call with these extents, in the dtype that x has.
-  AttentionPlan plan(int64_t batch, int64_t n, int64_t m, DType dtype = DType::f32, Device device = {}) const;
+  AttentionPlan plan(int64_t batch, int64_t n, int64_t m, DType dtype = DType::f32, Device device = {}) const {
+    return plan(batch, n, m, dtype, device, Call{});
+  }
+  /// The same of a call with buckets of its own.
+  AttentionPlan plan(int64_t batch, int64_t n, int64_t m, DType dtype, Device device, const Call& call) const;
 
  private:
   struct Heads {
     Variable q, k, v;
   };
   Heads project(const Variable& x, const Variable& context) const;
-  /// What q, k and v are computed with in for an x of `dtype`.
-  DType core_dtype(DType dtype) const;
+  /// What is asked of the attention core for an x of `dtype`, but for what lies on a device.
+  ops::FlashAttentionOptions core(DType dtype, const Call& call) const;
   Variable attend(const Heads& heads, const Variable& x, const Call& call) const;
   Variable finish(const Variable& out, const Variable& residual) const;
 };

@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include "framework/autograd/kv_cache.h"
+#include "framework/io/checkpoint.h"
+#include "framework/io/safetensors.h"
 #include "tests/framework/ops/op_check.h"
 #include "tests/modules/plain_layer.h"
+#include "tests/temporary_folder.h"
 
 namespace tessera {
 namespace {
@@ -129,7 +132,21 @@ TEST_F(FlashAttentionTwoCall, BucketsOfOneCall) {
   for (const int64_t bucket : {1, 2, 3, 7, 4096}) {
     EXPECT_LE(distance(run({.q_bucket_size = bucket, .k_bucket_size = bucket}), usual), 1e-14);
   }
-  expect_error([&] { run({.q_bucket_size = -1}); }, "bucket");
+  expect_error([&] { run({.q_bucket_size = -1}); }, "bucket sizes must be at least 1, not -1 and 1024");
+  expect_error([&] { run({.k_bucket_size = -1}); }, "bucket sizes must be at least 1, not 512 and -1");
+  const auto plan = [&](const FlashAttentionTwo::Call& call) { return layer_.plan(2, 700, 700, DType::f64, {}, call); };
+  EXPECT_EQ(plan({.q_bucket_size = 5}).tile_q, 5);
+  EXPECT_EQ(plan({.q_bucket_size = 5}).tile_k, plan({}).tile_k);
+  EXPECT_EQ(plan({.k_bucket_size = 3}).tile_k, 3);
+  EXPECT_EQ(plan({.k_bucket_size = 3}).tile_q, plan({}).tile_q);
+}
+
+// Positions are those of one sequence: a context is another one, even where it is equal.
+TEST_F(FlashAttentionTwoCall, RotaryDoesNotTurnAContext) {
+  const Options options{.heads = 2, .dim_head = 6}, rotary{.heads = 2, .dim_head = 6, .rotary = true};
+  const auto with_context = [&](const Options& o) { return doubles(make(o)(x_, {.context = context_}).value()); };
+  EXPECT_EQ(with_context(rotary), with_context(options));
+  EXPECT_GT(distance(doubles(make(rotary)(x_, {.context = x_}).value()), doubles(make(rotary)(x_).value())), 1e-3);
 }
 
 TEST_F(FlashAttentionTwoCall, SaysWhatDoesNotFit) {
@@ -163,6 +180,35 @@ TEST(FlashAttentionTwo, DefaultsAndStateDictAreTheSpecifications) {
   }
   EXPECT_THAT(keys, ElementsAre("to_q.weight", "to_kv.weight", "to_out.weight"));
   EXPECT_THAT(shapes, ElementsAre(Shape{512, 512}, Shape{1024, 512}, Shape{512, 512}));
+}
+
+// A file with the specification's names and nothing else; the first half of to_kv makes keys.
+TEST(FlashAttentionTwo, LoadsAStateDictOfTheSpecification) {
+  const TemporaryFolder folder;
+  const std::map<std::string, Tensor> weights{{"to_q.weight", uniform({15, kDim}, 1).to(DType::f32)},
+                                              {"to_kv.weight", uniform({30, kDim}, 2).to(DType::f32)},
+                                              {"to_out.weight", uniform({kDim, 15}, 3).to(DType::f32)}};
+  std::vector<SafetensorsEntry> entries;
+  for (const auto& [name, weight] : weights) {
+    const auto* bytes = static_cast<const std::byte*>(weight.address());
+    entries.push_back({.name = name,
+                       .dtype = DType::f32,
+                       .shape = {weight.dim(0), weight.dim(1)},
+                       .bytes = {bytes, static_cast<size_t>(weight.nbytes())}});
+  }
+  write_safetensors(folder / "model.safetensors", entries);
+
+  const FlashAttentionTwo layer = make({.heads = 3, .dim_head = 5});
+  load_model(folder.path(), parameters(layer));
+  const Tensor x = uniform({2, 7, kDim}, 4);
+  const auto project = [&](const std::string& name, int64_t first) {
+    const Tensor rows = weights.at(name).slice(0, first, first + 15).to(DType::f64);
+    return ops::reshape(ops::linear(x, rows), {2, 7, 3, 5});
+  };
+  const Variable out =
+      ops::flash_attention(project("to_q.weight", 0), project("to_kv.weight", 0), project("to_kv.weight", 15));
+  const Variable expected = ops::linear(ops::reshape(out, {2, 7, 15}), weights.at("to_out.weight").to(DType::f64));
+  EXPECT_LE(distance(doubles(layer(x).value()), doubles(expected.value())), 1e-13);
 }
 
 TEST(FlashAttentionTwo, ProjectionsAreNeighboursInAnArena) {
