@@ -22,12 +22,11 @@ AttentionCase sized(int64_t N, int64_t M, int64_t D, uint64_t seed = 1) {
 }
 
 TEST(FlashAttention, EveryHeadSize) {
-  for (int64_t D = 1; D <= 256; D += D < 20 ? 1 : 23) {
-    for (const int64_t size : {D, int64_t{40}, int64_t{72}, int64_t{96}, int64_t{160}, int64_t{256}}) {
-      if (size != D && D != 1) continue;
-      const AttentionCase c = sized(37, 45, size);
-      EXPECT_LT(largest_error(run_attention(c, DType::f32), exact_attention(c)), 1e-5) << c.describe();
-    }
+  std::vector<int64_t> sizes{32, 40, 64, 72, 80, 96, 128, 160, 256};
+  for (int64_t D = 1; D <= 256; D += D < 20 ? 1 : 23) sizes.push_back(D);
+  for (const int64_t D : sizes) {
+    const AttentionCase c = sized(37, 45, D);
+    EXPECT_LT(largest_error(run_attention(c, DType::f32), exact_attention(c)), 1e-5) << c.describe();
   }
 }
 
@@ -49,6 +48,19 @@ TEST(FlashAttention, LongerLengths) {
   for (const auto& [N, M] : std::vector<std::pair<int64_t, int64_t>>{{799, 1023}, {1023, 799}, {1023, 1023}}) {
     AttentionCase c = sized(N, M, 16);
     c.causal = N != 799;
+    EXPECT_LT(largest_error(run_attention(c, DType::f32), exact_attention(c)), 1e-5) << c.describe();
+  }
+}
+
+TEST(FlashAttention, LongerLengthsWithOptions) {
+  for (const int64_t D : {64, 80}) {
+    AttentionCase c{.N = 799, .M = 1023, .H = 2, .KvH = 1, .D = D};
+    c.causal = true;
+    c.window_left = 500;
+    c.softcap = 5;
+    c.slopes = {0.125f, 0.0078125f};
+    c.dropout = 0.1f;
+    c.fill(2);
     EXPECT_LT(largest_error(run_attention(c, DType::f32), exact_attention(c)), 1e-5) << c.describe();
   }
 }

@@ -204,6 +204,32 @@ TEST(FlashAttentionOptions, HiddenNanNeverLeaks) {
   }
 }
 
+// Keys that belong to no query's segment, and queries that belong to no key's, in tiles of their own and in mixed ones.
+TEST(FlashAttentionOptions, NanOfAForeignSegmentNeverLeaks) {
+  AttentionCase c{.B = 2, .N = 100, .M = 90, .H = 2, .KvH = 1, .D = 8, .q_bucket_size = 32, .k_bucket_size = 40};
+  const auto foreign = [](int64_t i) { return i % 7 == 3 || (i >= 32 && i < 80); };
+  for (int64_t b = 0; b < c.B; ++b) {
+    for (int64_t i = 0; i < c.N; ++i) c.q_segments.push_back(foreign(i) ? 8 : static_cast<int32_t>(i % 2));
+    for (int64_t j = 0; j < c.M; ++j) c.k_segments.push_back(foreign(j) ? 9 : static_cast<int32_t>(j % 2));
+  }
+  c.fill(14);
+  const AttentionAnswer clean = exact_attention(c);
+  for (const double poison : {kNan, std::numeric_limits<double>::infinity()}) {
+    AttentionCase bad = c;
+    for (int64_t row = 0; row < c.B * c.N; ++row) {
+      if (!foreign(row % c.N)) continue;
+      for (int64_t e = 0; e < c.H * c.D; ++e) bad.q[row * c.H * c.D + e] = bad.dout[row * c.H * c.D + e] = poison;
+    }
+    for (int64_t row = 0; row < c.B * c.M; ++row) {
+      if (!foreign(row % c.M)) continue;
+      for (int64_t d = 0; d < c.D; ++d) bad.k[row * c.D + d] = bad.v[row * c.D + d] = poison;
+    }
+    EXPECT_LT(largest_error(run_attention(bad, DType::f32), clean), 1e-5);
+    EXPECT_LT(largest_error(run_attention(bad, DType::bf16), clean), 2e-2);
+    EXPECT_LT(largest_error(run_attention(bad, DType::f32, attention::TileBackend::portable), clean), 1e-5);
+  }
+}
+
 TEST(FlashAttentionOptions, NanReachesExactlyThoseWhoSeeIt) {
   for (const bool in_key : {true, false}) {
     AttentionCase c{.N = 140, .M = 140, .D = 8};
