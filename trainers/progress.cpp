@@ -42,14 +42,26 @@ int terminal_columns() {
 struct Part {
   std::string text;
   int rank;
+  std::string brief = text;  ///< for narrow terminals
 };
 
+/// 9.8e-4 instead of 9.8e-04.
+std::string without_leading_zero(std::string number) {
+  const size_t exponent = number.find("e-0");
+  return exponent == number.npos ? number : number.erase(exponent + 2, 1);
+}
+
 std::vector<Part> parts_of(const StepReport& report, const std::string& eta) {
+  const std::string rate = fmt::format("lr {:.1e}", report.learning_rate);
+  const std::string speed = human_count(report.tokens_per_second);
   std::vector<Part> parts = {{"loss " + human_loss(report.train_loss), 1},
-                             {fmt::format("lr {:.1e}", report.learning_rate), 5},
+                             {rate, 5, without_leading_zero(rate)},
                              {"norm " + human_real(report.grad_norm, 2), 4},
-                             {fmt::format("{} tok/s", human_count(report.tokens_per_second)), 3}};
-  if (report.peak_share) parts.push_back({fmt::format("{:.0f}% of peak", 100 * *report.peak_share), 6});
+                             {speed + " tok/s", 3, speed + " t/s"}};
+  if (report.peak_share) {
+    const std::string share = fmt::format("{:.0f}%", 100 * *report.peak_share);
+    parts.push_back({share + " of peak", 6, share + " peak"});
+  }
   if (report.rank_tokens_per_second) {
     parts.push_back({fmt::format("{} tok/s per rank", human_count(*report.rank_tokens_per_second)), 9});
   }
@@ -67,15 +79,15 @@ std::vector<Part> parts_of(const StepReport& report, const std::string& eta) {
   return parts;
 }
 
-size_t width_of(const std::vector<Part>& parts) {
-  size_t width = 0;
-  for (const Part& part : parts) width += part.text.size() + 3;
-  return width;
-}
-
 std::string joined(const std::vector<Part>& parts) {
   std::string text;
   for (const Part& part : parts) text += " | " + part.text;
+  return text;
+}
+
+std::string joined_briefly(const std::vector<Part>& parts) {
+  std::string text;
+  for (const Part& part : parts) text += " " + part.brief;
   return text;
 }
 
@@ -115,19 +127,23 @@ std::string progress_line(const StepReport& report, int64_t total_steps, const s
 
 std::string progress_bar(const StepReport& report, int64_t total_steps, const std::string& eta, int columns,
                          bool unicode, bool colour) {
-  constexpr size_t kShortestBar = 8, kLongestBar = 40;
+  constexpr size_t kShortestBar = 8, kNarrowBar = 4, kLongestBar = 40;
   const auto room = static_cast<size_t>(std::max(columns - 1, 0));  // the last column would wrap on some terminals
   const double share = static_cast<double>(report.step) / static_cast<double>(std::max<int64_t>(total_steps, 1));
-  const std::string count = fmt::format("{:3.0f}% {}/{}", std::min(100.0, 100 * share), report.step, total_steps);
+  const std::string percentage = fmt::format("{:3.0f}% ", std::min(100.0, 100 * share));
+  const std::string count = fmt::format("{}/{}", report.step, total_steps);
   std::vector<Part> parts = parts_of(report, eta);
-  while (!parts.empty() && count.size() + width_of(parts) + kShortestBar + 1 > room)
+  const std::string all = " " + count + joined(parts);
+  if (const size_t used = percentage.size() + all.size(); used + kShortestBar <= room) {
+    return percentage + bar(share, std::min(room - used, kLongestBar), unicode, colour) + all;
+  }
+  // What does not fit is said briefly, without the percentage, and then left out.
+  const size_t beside = kNarrowBar + 1 + count.size();
+  while (!parts.empty() && beside + joined_briefly(parts).size() > room)
     parts.erase(std::ranges::max_element(parts, {}, &Part::rank));
-  const size_t used = count.size() + width_of(parts) + 1;
-  if (used + kShortestBar > room) return count.substr(0, room);
-  const size_t split = count.find('%') + 1;
-  return fmt::format("{} {}{}{}", count.substr(0, split),
-                     bar(share, std::min(room - used, kLongestBar), unicode, colour), count.substr(split),
-                     joined(parts));
+  if (beside > room) return count.substr(0, room);
+  const std::string rest = " " + count + joined_briefly(parts);
+  return bar(share, std::min(room - rest.size(), kLongestBar), unicode, colour) + rest;
 }
 
 Progress::Progress(Options options, Console console)

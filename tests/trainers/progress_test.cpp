@@ -103,8 +103,10 @@ TEST(ProgressBar, FitsEveryWidthAndDropsTheLeastTellingFirst) {
       progress_bar(report_of(500), 2000, "9s", 200, false, false),
       " 25% ##########------------------------------ 500/2000 | loss 2.4012 | lr 9.8e-04 | norm 1.23 | 12.3k tok/s | "
       "41% of peak | eta 9s");
+  EXPECT_EQ(progress_bar(report_of(1500), 2000, "1m20s", 80, false, false),
+            "######-- 1500/2000 loss 2.4012 lr 9.8e-4 norm 1.23 12.3k t/s 41% peak eta 1m20s");
   const std::string narrow = progress_bar(report_of(500), 2000, "9s", 50, false, false);
-  EXPECT_THAT(narrow, HasSubstr("| loss 2.4012 | eta 9s"));
+  EXPECT_THAT(narrow, HasSubstr(" 500/2000 loss 2.4012 12.3k t/s eta 9s"));
   EXPECT_THAT(narrow, Not(HasSubstr("peak")));
   EXPECT_THAT(progress_bar(report_of(500), 2000, "9s", 80, true, true), HasSubstr("\x1b[36m━"));
 }
