@@ -76,10 +76,11 @@ int64_t parse(std::string_view specification) {
   if (specification.starts_with(kPieces)) {
     const char* const end = specification.data() + specification.size();
     const auto [rest, error] = std::from_chars(specification.data() + kPieces.size(), end, size);
-    if (error != std::errc() || rest != end || size < 300 || size > 1'000'000) size = 0;
+    if (error != std::errc() || rest != end || size < Tokenizer::kFewestPieces || size > Tokenizer::kMostPieces)
+      size = 0;
   }
-  expect(size > 0, "tokenizer: '{}' is not known; use char, byte or sentencepiece:SIZE with a SIZE from 300 to 1000000",
-         specification);
+  expect(size > 0, "tokenizer: '{}' is not known; use char, byte or sentencepiece:SIZE with a SIZE from {} to {}",
+         specification, Tokenizer::kFewestPieces, Tokenizer::kMostPieces);
   return size;
 }
 

@@ -41,6 +41,8 @@ class Tokenizer {
   static Tokenizer ids(int64_t vocab_size);
   /// The given symbols, token i being symbols[i]; the longest one that fits is taken.
   static Tokenizer symbols(std::vector<std::string> symbols);
+  /// Sizes that a SentencePiece vocabulary may have: it holds the 256 bytes and a few marks in any case.
+  static constexpr int64_t kFewestPieces = 300, kMostPieces = 1'000'000;
   /// A byte-pair vocabulary of at most `vocab_size` pieces, trained on the texts; any text can be encoded and comes
   /// back unchanged. Error where SentencePiece is not built in.
   static Tokenizer sentencepiece(std::span<const std::string_view> texts, int64_t vocab_size);

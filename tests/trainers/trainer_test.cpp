@@ -242,7 +242,7 @@ TEST_F(TrainerTest, AccumulationEqualsALargeBatch) {
   for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4);
 }
 
-TEST_F(TrainerTest, RecomputeChangesMemoryAndNoBit) {
+TEST_F(TrainerTest, RecomputeChangesNoBit) {
   Config settings = config();
   Trainer plain(settings);
   settings.recompute = true;

@@ -64,7 +64,7 @@ OptionSection data_options() {
                "what to learn: a text file, a glob, a folder of text files, token files, or endless samples of a task: "
                "task:copy, task:sort, task:addition or task:modular_addition, also with a size as in task:copy:16")
               .also({"dataset", "data_dir", "data_path", "train_data", "input"}),
-          text("tokenizer", &C::tokenizer, "char | byte | sentencepiece:N with N from 8 to 1000000", is_tokenizer,
+          text("tokenizer", &C::tokenizer, "char | byte | sentencepiece:N with N from 300 to 1000000", is_tokenizer,
                "how text becomes tokens; sentencepiece:N trains N subword pieces on the data"),
           integer("vocab_size", &C::vocab_size, {0, 100 * kMillion},
                   "ids that the model can read and write; 0: as many as the data has")

@@ -1,5 +1,6 @@
 #include "trainers/config/text_checks.h"
 
+#include "framework/data/tokenizer.h"
 #include "trainers/config/option.h"
 
 namespace tessera {
@@ -25,7 +26,8 @@ bool is_tokenizer(std::string_view text) {
   constexpr std::string_view kPieces = "sentencepiece:";
   int64_t size = 0;
   if (text.starts_with(kPieces))
-    return parse_integer(text.substr(kPieces.size()), size) && size >= 8 && size <= 1'000'000;
+    return parse_integer(text.substr(kPieces.size()), size) && size >= Tokenizer::kFewestPieces &&
+           size <= Tokenizer::kMostPieces;
   return text == "char" || text == "byte";
 }
 

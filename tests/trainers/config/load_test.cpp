@@ -1,5 +1,7 @@
 #include "trainers/config/load.h"
 
+#include <filesystem>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -72,6 +74,16 @@ TEST_F(LoadConfig, KeysOfNanoGptThatMeanNothingHere) {
   EXPECT_EQ(loaded.notices.front(), "Ignored: compile = False (nothing is compiled at run time)");
   EXPECT_THAT(loaded.notices[3], HasSubstr("Ignored: wandb_log = False"));
   EXPECT_EQ(loaded.notices.back(), "Overriding: n_layer = 4");
+}
+
+TEST_F(LoadConfig, TheConfigsOfTheExamplesAreValid) {
+  int seen = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(TESSERA_SOURCE_DIR "/examples")) {
+    if (entry.path().extension() != ".cfg") continue;
+    ++seen;
+    EXPECT_NO_THROW(load_config(Words{entry.path().string()})) << entry.path();
+  }
+  EXPECT_GE(seen, 5);
 }
 
 TEST_F(LoadConfig, ValuesOfEveryKind) {
@@ -155,7 +167,7 @@ const BadWords kBadWords[] = {
     {{"--device=cuda:"}, "got cuda:"},
     {{"--device=cuda:-1"}, "got cuda:-1"},
     {{"--tokenizer=sentencepiece"}, "tokenizer wants char | byte | sentencepiece:N"},
-    {{"--tokenizer=sentencepiece:2"}, "got sentencepiece:2"},
+    {{"--tokenizer=sentencepiece:299"}, "from 300 to 1000000, got sentencepiece:299"},
     {{"--loss_scale=0"}, "loss_scale wants dynamic, off or a number above 0"},
     {{"--loss_scale=1e39"}, "loss_scale wants"},
     {{"--growth_factor=1"}, "growth_factor wants"},
