@@ -1,6 +1,6 @@
 #include "framework/distributed/stream_collectives_simt.h"
 
-#include "kernels/simt/capture.h"
+#include "kernels/simt/stream.h"
 
 namespace tessera {
 namespace {
@@ -13,17 +13,20 @@ class HostCollectives final : public StreamCollectives {
   explicit HostCollectives(std::unique_ptr<Communicator> host) : host_(std::move(host)) {}
   std::string_view name() const override { return host_->transport(); }
 
-  void all_reduce(const Tensor& data, Communicator::Reduction reduction, void*) override {
-    simt::enqueue([host = host_, data = of_host(data), reduction] { host->all_reduce(data, reduction); });
+  void all_reduce(const Tensor& data, Communicator::Reduction reduction, void* stream) override {
+    simt::enqueue(static_cast<cudaStream_t>(stream),
+                  [host = host_, data = of_host(data), reduction] { host->all_reduce(data, reduction); });
   }
-  void reduce_scatter(const Tensor& data, const Tensor&, void*) override {
-    simt::enqueue([host = host_, data = of_host(data)] { host->reduce_scatter(data); });
+  void reduce_scatter(const Tensor& data, const Tensor&, void* stream) override {
+    simt::enqueue(static_cast<cudaStream_t>(stream),
+                  [host = host_, data = of_host(data)] { host->reduce_scatter(data); });
   }
-  void all_gather(const Tensor&, const Tensor& data, void*) override {
-    simt::enqueue([host = host_, data = of_host(data)] { host->all_gather(data); });
+  void all_gather(const Tensor&, const Tensor& data, void* stream) override {
+    simt::enqueue(static_cast<cudaStream_t>(stream), [host = host_, data = of_host(data)] { host->all_gather(data); });
   }
-  void broadcast(const Tensor& data, int root, void*) override {
-    simt::enqueue([host = host_, data = of_host(data), root] { host->broadcast(data, root); });
+  void broadcast(const Tensor& data, int root, void* stream) override {
+    simt::enqueue(static_cast<cudaStream_t>(stream),
+                  [host = host_, data = of_host(data), root] { host->broadcast(data, root); });
   }
 
  private:

@@ -9,7 +9,7 @@ namespace tessera::simt {
 /// Whether a stream captures. One at a time does.
 bool capturing();
 
-/// Does `work` now, or records it. It must hold copies of all that it needs.
-void enqueue(std::function<void()> work);
+/// Adds `work` to what the capture holds.
+void record(std::function<void()> work);
 
 }  // namespace tessera::simt

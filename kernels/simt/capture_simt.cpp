@@ -1,9 +1,9 @@
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "kernels/simt/capture.h"
-#include "kernels/simt/guard.h"
-#include "kernels/simt/runtime.h"
+#include "kernels/simt/stream.h"
 
 struct SimtGraph {
   std::vector<std::function<void()>> work;
@@ -32,8 +32,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
   *executable = new SimtGraphExec{graph->work};
   return cudaSuccess;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
-  for (const std::function<void()>& work : executable->work) tessera::simt::enqueue(work);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  for (const std::function<void()>& work : executable->work) tessera::simt::enqueue(stream, work);
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
@@ -49,13 +49,6 @@ namespace tessera::simt {
 
 bool capturing() { return recording != nullptr; }
 
-void enqueue(std::function<void()> work) {
-  if (recording) {
-    recording->work.push_back(std::move(work));
-    return;
-  }
-  const DeviceWork working;
-  work();
-}
+void record(std::function<void()> work) { recording->work.push_back(std::move(work)); }
 
 }  // namespace tessera::simt

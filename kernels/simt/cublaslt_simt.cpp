@@ -5,8 +5,8 @@
 
 #include "kernels/common/half.h"
 #include "kernels/matmul/product.h"
-#include "kernels/simt/capture.h"
 #include "kernels/simt/cublaslt.h"
+#include "kernels/simt/stream.h"
 
 struct SimtCublasLt {};
 struct SimtMatmulDesc {
@@ -253,7 +253,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
                               const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
                               cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm, void*, size_t,
-                              cudaStream_t) {
+                              cudaStream_t stream) {
   const uint32_t* alignments = algorithm->alignments;
   const bool as_promised =
       aligned(a, alignments[0]) && aligned(b, alignments[1]) && aligned(c, alignments[2]) && aligned(d, alignments[3]);
@@ -271,7 +271,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                   *b_layout,
                   *c_layout,
                   *d_layout};
-  tessera::simt::enqueue([call, batches = d_layout->batch, is_double = desc->scale == CUDA_R_64F] {
+  tessera::simt::enqueue(stream, [call, batches = d_layout->batch, is_double = desc->scale == CUDA_R_64F] {
     for (int64_t batch = 0; batch < batches; ++batch) {
       if (is_double) multiply<double>(call, batch);
       else multiply<float>(call, batch);

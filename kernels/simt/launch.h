@@ -4,7 +4,8 @@
 #include <memory>
 #include <tuple>
 
-#include "kernels/simt/capture.h"
+#include "kernels/common/exec.h"
+#include "kernels/simt/stream.h"
 #include "kernels/simt/words.h"
 
 namespace tessera::simt {
@@ -19,12 +20,12 @@ void check_argument(const char* kernel, int device, Arg arg) {
   check_arguments(kernel, device, &arg, sizeof arg);
 }
 
-/// Calls the kernel with arguments that were checked to lie on `device`, or records the call with copies of them.
+/// Gives the stream a call of the kernel with copies of the arguments, which were checked to lie on its device.
 template <class... Params, class... Args>
-void launch(void (*kernel)(Params...), const char* name, int device, Index3 grid, int threads, size_t shared_bytes,
-            const Args&... args) {
-  (check_argument(name, device, args), ...);
-  enqueue([=, copies = std::tuple<Args...>(args...)] {
+void launch(void (*kernel)(Params...), [[maybe_unused]] const char* name, Cuda cuda, Index3 grid, int threads,
+            size_t shared_bytes, const Args&... args) {
+  (check_argument(name, cuda.device, args), ...);
+  enqueue(static_cast<cudaStream_t>(cuda.stream), [=, copies = std::tuple<Args...>(args...)] {
     run_grid(grid, threads, shared_bytes, [&] { std::apply(kernel, copies); });
   });
 }

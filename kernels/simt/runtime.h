@@ -1,5 +1,5 @@
 // The part of the CUDA runtime that this library calls, on a machine without a GPU. Devices are ranges of host memory,
-// as many as TESSERA_SIMT_DEVICES says (1); everything enqueued on a stream is done at once. Names and meanings are
+// as many as TESSERA_SIMT_DEVICES says (1); what a stream is given is done as stream.h tells. Names and meanings are
 // those of the CUDA Runtime API reference.
 #pragma once
 
@@ -106,8 +106,7 @@ struct EventUse {
   cudaStream_t stream;
   cudaEvent_t event;
 };
-/// Calls `observer` at each use of an event from now on; an empty one ends that. Work is done at once here, so only
-/// this shows whether it would be in order on a device.
+/// Calls `observer` at each use of an event from now on; an empty one ends that.
 void observe_events(std::function<void(const EventUse& use)> observer);
 
 /// Fails if the words of [data, data + bytes), an argument of a kernel for `device`, contain an address of another

@@ -4,13 +4,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include <sys/mman.h>
 
 #include "kernels/common/error.h"
 #include "kernels/simt/capture.h"
 #include "kernels/simt/device_memory.h"
-#include "kernels/simt/runtime.h"
+#include "kernels/simt/stream.h"
 
 namespace {
 
@@ -54,12 +55,10 @@ bool is_only_of_the_host(const void* address) {
 
 }  // namespace
 
-struct SimtStream {
-  int device;
-};
 struct SimtEvent {
   bool recorded = false;
   bool captured = false;  // the moment is one of a graph: the host cannot ask for it
+  tessera::simt::Moment moment{};
 };
 
 const char* cudaGetErrorString(cudaError_t error) {
@@ -115,6 +114,7 @@ cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
   const int device = tessera::simt::device_of(memory);
   if (tessera::simt::capturing()) return waited(cudaSuccess);
+  tessera::simt::finish_all_streams();
   return waited(device >= 0 && device_memories()[device]->release(memory) ? cudaSuccess : cudaErrorInvalidValue);
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
@@ -128,11 +128,12 @@ cudaError_t cudaMallocHost(void** memory, size_t bytes) {
   return waited(*memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess);
 }
 cudaError_t cudaFreeHost(void* memory) {
+  tessera::simt::finish_all_streams();
   pinned_memory().remove(memory);
   std::free(memory);
   return waited(cudaSuccess);
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   const bool to_device = tessera::simt::device_of(to) >= 0, from_device = tessera::simt::device_of(from) >= 0;
   const bool as_said = kind == cudaMemcpyDefault ||
                        (to_device == (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) &&
@@ -141,7 +142,16 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   const bool pageable =
       (!to_device && !pinned_memory().contains(to, bytes)) || (!from_device && !pinned_memory().contains(from, bytes));
   if (pageable && tessera::simt::capturing()) return waited(cudaSuccess);
-  tessera::simt::enqueue([=] { std::memmove(to, from, bytes); });
+  // Pageable memory is read at once, into memory of the driver's, and written before the call returns.
+  if (pageable && to_device) {
+    const auto* begin = static_cast<const std::byte*>(from);
+    tessera::simt::enqueue(stream, [to, staged = std::vector<std::byte>(begin, begin + bytes)] {
+      std::copy(staged.begin(), staged.end(), static_cast<std::byte*>(to));
+    });
+  } else {
+    tessera::simt::enqueue(stream, [=] { std::memmove(to, from, bytes); });
+    if (pageable) tessera::simt::finish(tessera::simt::moment_of(stream));
+  }
   return pageable ? waited(cudaSuccess) : cudaSuccess;
 }
 cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, size_t bytes,
@@ -150,20 +160,26 @@ cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int f
     return failed(cudaErrorInvalidValue);
   return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
 }
-cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
   if (tessera::simt::device_of(memory) < 0 || !is_valid(memory, bytes)) return failed(cudaErrorInvalidValue);
-  tessera::simt::enqueue([=] { std::memset(memory, value, bytes); });
+  tessera::simt::enqueue(stream, [=] { std::memset(memory, value, bytes); });
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new SimtStream{current_device};
+  *stream = tessera::simt::make_stream(current_device);
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return waited(cudaSuccess); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (!tessera::simt::capturing()) tessera::simt::finish(tessera::simt::moment_of(stream));
+  return waited(cudaSuccess);
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (event_observer) event_observer({.recorded = false, .stream = stream, .event = event});
   if (!event->recorded) return failed(cudaErrorInvalidValue);
-  return event->captured == tessera::simt::capturing() ? cudaSuccess : failed(cudaErrorStreamCaptureIsolation);
+  if (event->captured != tessera::simt::capturing()) return failed(cudaErrorStreamCaptureIsolation);
+  // A capture keeps the order in which work was given.
+  if (!event->captured) tessera::simt::enqueue(stream, [moment = event->moment] { tessera::simt::finish(moment); });
+  return cudaSuccess;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new SimtEvent;
@@ -171,12 +187,19 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (event_observer) event_observer({.recorded = true, .stream = stream, .event = event});
-  *event = {true, tessera::simt::capturing()};
+  *event = {true, tessera::simt::capturing(), tessera::simt::moment_of(stream)};
   return cudaSuccess;
 }
-cudaError_t cudaEventQuery(cudaEvent_t event) { return event->captured ? failed(cudaErrorCapturedEvent) : cudaSuccess; }
+// Time passes between two questions, or the host could ask for ever.
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (event->captured) return failed(cudaErrorCapturedEvent);
+  if (tessera::simt::is_past(event->moment)) return cudaSuccess;
+  tessera::simt::finish(event->moment);
+  return cudaErrorNotReady;
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (event->captured) return failed(cudaErrorCapturedEvent);
+  if (!tessera::simt::capturing()) tessera::simt::finish(event->moment);
   return waited(event->recorded ? cudaSuccess : cudaErrorInvalidValue);
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {

@@ -38,9 +38,8 @@ void launch_grid(const char* name, void (*kernel)(Params...), Cuda cuda, const G
          "{}: a grid of {} × {} × {} blocks is too large", name, grid.x, grid.y, grid.z);
   cuda_check(cudaSetDevice(cuda.device), "cudaSetDevice");
 #ifdef TESSERA_SIMT
-  simt::launch(kernel, name, cuda.device,
-               {static_cast<int>(grid.x), static_cast<int>(grid.y), static_cast<int>(grid.z)}, grid.threads,
-               grid.shared_bytes, Params(args)...);
+  simt::launch(kernel, name, cuda, {static_cast<int>(grid.x), static_cast<int>(grid.y), static_cast<int>(grid.z)},
+               grid.threads, grid.shared_bytes, Params(args)...);
 #else
   if (grid.shared_bytes > 48 << 10) {
     cuda_check(

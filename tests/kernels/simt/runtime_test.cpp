@@ -72,7 +72,7 @@ __global__ void store_kernel(Pair pair) {
 /// The message of the error that a launch ends in.
 std::string failure_of(int32_t* address) {
   try {
-    simt::launch(store_kernel, "store", 0, {}, 32, 0, Pair{true, address});
+    simt::launch(store_kernel, "store", Cuda{}, {}, 32, 0, Pair{true, address});
   } catch (const Error& error) {
     return error.what();
   }
@@ -108,6 +108,7 @@ int32_t* seven() {
   cudaMallocHost(&pinned, 4);
   *static_cast<int32_t*>(pinned) = 7;
   cudaMemcpyAsync(memory, pinned, 4, cudaMemcpyHostToDevice, stream);
+  cudaStreamSynchronize(stream);
   return static_cast<int32_t*>(memory);
 }
 
