@@ -49,6 +49,19 @@ void run_blocked(const FlashAttentionBackward& op, Cuda cuda, const AttentionPla
   run_plain<float>(op, cuda, {row_flags, plan.tile_q}, {key_flags, plan.tile_k});
 }
 
+/// f64 is there to check gradients: its tiles are what they are.
+AttentionPlan plan_f64(const FlashAttentionBackward& op, Cuda cuda) {
+  with_head<64, 128, 256>(op.q.shape[3], [&]<int Head>() {
+    constexpr size_t kBytes = sizeof(plain_attention::DkvSmem<double, Head>);
+    expect(
+        block_may_share(cuda, kBytes),
+        "flash_attention: the gradient of float64 heads of {} elements needs {} KiB of shared memory per block, more "
+        "than cuda:{} has; use heads of up to 128 elements, float32 or device = cpu",
+        op.q.shape[3], kBytes >> 10, cuda.device);
+  });
+  return {.tile_q = plain_attention::kTile, .tile_k = plain_attention::kTile};
+}
+
 /// Small buckets and large heads go to the small tiles of plain.cuh.
 AttentionPlan plan_f32(const FlashAttentionBackward& op) {
   AttentionPlan plan{.tile_q = plain_attention::kTile, .tile_k = plain_attention::kTile};
@@ -183,7 +196,10 @@ void run_tiles(const FlashAttentionBackward& op, Cuda cuda) {
 }  // namespace
 
 void FlashAttentionBackward::operator()(Cuda cuda) const {
-  if (q.dtype == DType::f64) return run_plain<double>(*this, cuda, {nullptr, 1}, {nullptr, 1});
+  if (q.dtype == DType::f64) {
+    plan(cuda);
+    return run_plain<double>(*this, cuda, {nullptr, 1}, {nullptr, 1});
+  }
   if (q.dtype == DType::f32) {
     const AttentionPlan tiles = plan(cuda);
     if (tiles.scratch_bytes > 0) return run_blocked(*this, cuda, tiles);
@@ -196,7 +212,7 @@ void FlashAttentionBackward::operator()(Cuda cuda) const {
 }
 
 AttentionPlan FlashAttentionBackward::plan(Cuda cuda) const {
-  if (q.dtype == DType::f64) return {.tile_q = plain_attention::kTile, .tile_k = plain_attention::kTile};
+  if (q.dtype == DType::f64) return plan_f64(*this, cuda);
   if (q.dtype == DType::f32) return plan_f32(*this);
   AttentionPlan plan{};
   with_compiled_head(q.shape[3], [&]<int Head>() {

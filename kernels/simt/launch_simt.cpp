@@ -6,7 +6,7 @@ namespace tessera::simt {
 
 void run_grid(Index3 grid, int threads, size_t shared_bytes, const std::function<void()>& body) {
   expect(threads > 0 && threads <= 1024 && threads % 32 == 0, "simt: a block of {} threads", threads);
-  expect(shared_bytes <= (227u << 10), "simt: a block of {} bytes of shared memory", shared_bytes);
+  expect(shared_bytes <= shared_memory_limit(), "simt: a block of {} bytes of shared memory", shared_bytes);
   expect(grid.y <= 65535 && grid.z <= 65535, "simt: a grid of {} × {} × {} blocks", grid.x, grid.y, grid.z);
   const int64_t blocks = int64_t{grid.x} * grid.y * grid.z;
   std::exception_ptr error;

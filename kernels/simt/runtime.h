@@ -96,6 +96,10 @@ namespace tessera::simt {
 void set_memory_limit(int device, size_t bytes);
 size_t memory_in_use(int device);
 
+/// Lets a block share at most `bytes` from now on, as on another GPU. At first 163 KiB, as capability 8.0 has them.
+void set_shared_memory_limit(size_t bytes);
+size_t shared_memory_limit();
+
 /// How often the host has waited for a device, or done what makes it wait: stream and event synchronisation, copies
 /// from or to host memory that is not pinned, and asking for or giving back device memory.
 int64_t host_waits();

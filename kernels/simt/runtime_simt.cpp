@@ -25,6 +25,7 @@ thread_local cudaError_t last_error = cudaSuccess;
 cudaError_t failed(cudaError_t error) { return last_error = error; }
 
 std::atomic<int64_t> waits{0};
+std::atomic<size_t> shared_limit{163 << 10};
 
 cudaError_t waited(cudaError_t error) {
   if (tessera::simt::capturing()) return failed(cudaErrorStreamCaptureUnsupported);
@@ -87,7 +88,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     case cudaDevAttrMultiProcessorCount: *value = 4; break;
     case cudaDevAttrComputeCapabilityMajor: *value = 8; break;
     case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = 163 << 10; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(shared_limit); break;
   }
   return cudaSuccess;
 }
@@ -212,6 +213,10 @@ namespace tessera::simt {
 size_t memory_in_use(int device) { return device_memories().at(static_cast<size_t>(device))->used(); }
 
 void set_memory_limit(int device, size_t bytes) { device_memories().at(static_cast<size_t>(device))->set_limit(bytes); }
+
+void set_shared_memory_limit(size_t bytes) { shared_limit = bytes; }
+
+size_t shared_memory_limit() { return shared_limit; }
 
 int64_t host_waits() { return waits; }
 
