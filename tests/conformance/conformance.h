@@ -26,7 +26,7 @@ struct Case {
   Format format;  ///< of the outputs
 };
 
-/// Runs everything on device 0.
+/// Runs everything on device 0. Throws `Error` where there is none.
 std::vector<Case> run_all();
 
 /// One line per case, `name: hexadecimal outputs…`.

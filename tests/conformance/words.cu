@@ -2,6 +2,7 @@
 // outputs.
 #include <cmath>
 
+#include "framework/tensor/device.h"
 #include "kernels/common/cuda/elements.cuh"
 #include "kernels/common/philox.h"
 #include "tests/conformance/conformance.h"
@@ -250,15 +251,15 @@ class Shared {
   size_t words_;
 };
 
-Case run(const Word& word, uint64_t key) {
+Case run(const Word& word, uint64_t key, Cuda cuda) {
   constexpr size_t kAll = size_t{kThreads} * kBlocks;
   const Shared in(kAll * static_cast<size_t>(word.inputs)), out(kAll * static_cast<size_t>(word.outputs));
   for (size_t i = 0; i < kAll * static_cast<size_t>(word.inputs); ++i) in.data()[i] = word.input(key, i);
   for (size_t i = 0; i < kAll * static_cast<size_t>(word.outputs); ++i) out.data()[i] = 0;
-  launch_grid(word.name, word.kernel, Cuda{},
+  launch_grid(word.name, word.kernel, cuda,
               {.x = kBlocks, .y = 1, .z = 1, .threads = kThreads, .shared_bytes = word.shared_bytes},
               static_cast<const uint32_t*>(in.data()), out.data());
-  cuda_check(cudaStreamSynchronize(nullptr), word.name);
+  cuda_check(cudaStreamSynchronize(static_cast<cudaStream_t>(cuda.stream)), word.name);
   const bool exact = word.closeness == Closeness::product && key == 0;
   return {word.name + ("/" + std::to_string(key)), in.values(), out.values(), exact ? Closeness::bits : word.closeness,
           word.format};
@@ -267,9 +268,10 @@ Case run(const Word& word, uint64_t key) {
 }  // namespace
 
 std::vector<Case> run_all() {
+  const Cuda cuda = std::get<Cuda>(exec_of(Device::cuda(0)));
   std::vector<Case> cases;
   for (const Word& word : kWords) {
-    for (uint64_t key = 0; key < 4; ++key) cases.push_back(run(word, key));
+    for (uint64_t key = 0; key < 4; ++key) cases.push_back(run(word, key, cuda));
   }
   return cases;
 }

@@ -44,20 +44,17 @@ struct ManagedAllocator {
   ManagedAllocator(const ManagedAllocator<Other>&) {}
 
   T* allocate(size_t n) {
-#ifdef TESSERA_WITH_CUDA
+    if (test_device().is_cpu()) return std::allocator<T>().allocate(n);
     void* memory = nullptr;
+#ifdef TESSERA_WITH_CUDA
     cuda_check(cudaMallocManaged(&memory, n * sizeof(T)), "cudaMallocManaged");
-    return static_cast<T*>(memory);
-#else
-    return std::allocator<T>().allocate(n);
 #endif
+    return static_cast<T*>(memory);
   }
   void deallocate(T* memory, size_t n) {
+    if (test_device().is_cpu()) return std::allocator<T>().deallocate(memory, n);
 #ifdef TESSERA_WITH_CUDA
-    (void)n;
     cuda_check(cudaFree(memory), "cudaFree");
-#else
-    std::allocator<T>().deallocate(memory, n);
 #endif
   }
   friend bool operator==(const ManagedAllocator&, const ManagedAllocator&) { return true; }
