@@ -1,7 +1,7 @@
 // The menu: every differentiable op, one sentence each. `Variable` arguments may be activations, parameters or
-// constants; a weight is used in the dtype of the activation it meets. Shapes: B batch, N sequence, C width, V
-// vocabulary, H heads, D head size; […] any leading axes. A shape, dtype or device that does not fit throws `Error`
-// before anything runs.
+// constants; a weight is used in the dtype of the activation it meets; ids, targets, masks and segments are brought to
+// its device. Shapes: B batch, N sequence, C width, V vocabulary, H heads, D head size; […] any leading axes. A shape,
+// dtype or device that does not fit throws `Error` before anything runs.
 #pragma once
 
 #include <optional>
