@@ -4,11 +4,15 @@
 //     gpu_benchmark train [--seconds=20] --key=value…        keys of a config file; tokens per second, memory
 //     gpu_benchmark repeat [--times=200] [--lengths=…] …      the same attention again and again, compared bit for bit
 //
-// Attention is bfloat16, batch · length = tokens, heads · width = inner, full and causal; operations are counted as
-// 4 · batch · heads · length² · width forward, 2.5 times as many backward, half when causal.
+// Attention is bfloat16, batch · length = tokens, heads · width = inner, full and causal, its backward deterministic
+// and atomic; operations are counted as 4 · batch · heads · length² · width forward, 2.5 times as many backward, half
+// when causal.
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
 #include <fmt/format.h>
@@ -83,9 +87,10 @@ struct Problem {
 
   Tensor random(uint64_t key) const { return random_normal({batch, length, heads, width}, key, DType::bf16, device); }
 
-  AttentionOptions options() const {
+  AttentionOptions options(bool deterministic = true) const {
     AttentionOptions options{.scale = 1 / std::sqrt(static_cast<double>(width))};
     options.causal = causal;
+    options.deterministic = deterministic;
     return options;
   }
   void forward() const {
@@ -97,14 +102,14 @@ struct Problem {
                                  .lse = lse.out<3>()},
            exec_of(device));
   }
-  void backward() const {
+  void backward(bool deterministic = true) const {
     launch(FlashAttentionBackward{.dout = dout.in<4>(),
                                   .q = q.in<4>(),
                                   .k = k.in<4>(),
                                   .v = v.in<4>(),
                                   .out = out.in<4>(),
                                   .lse = lse.in<3>(),
-                                  .options = options(),
+                                  .options = options(deterministic),
                                   .dq = dq.out<4>(),
                                   .dk = dk.out<4>(),
                                   .dv = dv.out<4>()},
@@ -146,22 +151,22 @@ void measure_attention(Words words) {
   for_every_problem(words, [&](const Problem& problem) {
     const double forward = milliseconds(problem.device, seconds, [&] { problem.forward(); });
     const double backward = milliseconds(problem.device, seconds, [&] { problem.backward(); });
-    print_line(
-        fmt::format("{{{}, \"forward_ms\": {:.4f}, \"backward_ms\": {:.4f}, \"forward_tflops\": {:.1f}, "
-                    "\"backward_tflops\": {:.1f}}}",
-                    problem.name(), forward, backward, problem.operations() / forward * 1e-9,
-                    2.5 * problem.operations() / backward * 1e-9));
+    const double atomic = milliseconds(problem.device, seconds, [&] { problem.backward(false); });
+    const auto tflops = [&](double share, double time) { return share * problem.operations() / time * 1e-9; };
+    print_line(fmt::format(
+        "{{{}, \"forward_ms\": {:.4f}, \"backward_ms\": {:.4f}, \"atomic_ms\": {:.4f}, "
+        "\"forward_tflops\": {:.1f}, \"backward_tflops\": {:.1f}, \"atomic_tflops\": {:.1f}}}",
+        problem.name(), forward, backward, atomic, tflops(1, forward), tflops(2.5, backward), tflops(2.5, atomic)));
   });
 }
 
-std::vector<std::vector<uint16_t>> bits(const Problem& problem) {
-  std::vector<std::vector<uint16_t>> all;
-  for (const Tensor* tensor : {&problem.out, &problem.dq, &problem.dk, &problem.dv}) {
-    const std::vector<BFloat16> values = tensor->to_vector<BFloat16>();
-    std::vector<uint16_t>& copy = all.emplace_back();
-    for (const BFloat16 value : values) copy.push_back(value.bits);
-  }
-  return all;
+std::array<std::vector<BFloat16>, 4> results(const Problem& problem) {
+  return {problem.out.to_vector<BFloat16>(), problem.dq.to_vector<BFloat16>(), problem.dk.to_vector<BFloat16>(),
+          problem.dv.to_vector<BFloat16>()};
+}
+
+bool same_bits(const std::vector<BFloat16>& a, const std::vector<BFloat16>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(BFloat16)) == 0;
 }
 
 void repeat_attention(Words words) {
@@ -169,13 +174,13 @@ void repeat_attention(Words words) {
   for_every_problem(words, [&](const Problem& problem) {
     problem.forward();
     problem.backward();
-    const auto first = bits(problem);
+    const auto first = results(problem);
     int64_t different = 0;
     for (int64_t i = 1; i < times; ++i) {
       for (const Tensor* tensor : {&problem.out, &problem.dq, &problem.dk, &problem.dv}) tensor->fill(-1);
       problem.forward();
       problem.backward();
-      different += bits(problem) == first ? 0 : 1;
+      different += std::ranges::equal(results(problem), first, same_bits) ? 0 : 1;
     }
     print_line(fmt::format("{{{}, \"repeats\": {}, \"different\": {}}}", problem.name(), times, different));
   });

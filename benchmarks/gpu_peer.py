@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What PyTorch does in a second on a GPU: scripts/gpu_check runs this beside gpu_benchmark. One JSON object per line.
 
-    gpu_peer.py facts                            the device, the versions, the copy bandwidth and the bfloat16 product rate
-    gpu_peer.py attention --backend=flash|cudnn  SDPA over the lengths, widths and masks of `gpu_benchmark attention`
+    gpu_peer.py facts      the device, the versions, the copy bandwidth and the bfloat16 product rate
+    gpu_peer.py attention  SDPA by flash and by cuDNN, over the lengths, widths and masks of `gpu_benchmark attention`
     gpu_peer.py train --model=gpt2|shakespeare_char|tiny --mode=eager|compile --dtype=bfloat16
 
 Tokens per second are those of a GPT-2 style loop: autocast, fused AdamW with decay on matrices, clipping, random
@@ -72,24 +72,33 @@ def attention_backend(name, device):
 
 
 def run_attention(options):
-    sdpa = torch.nn.functional.scaled_dot_product_attention
     for length in numbers(options.lengths):
         for width in numbers(options.widths):
             shape = (options.tokens // length, length, options.inner // width, width)
-            q, k, v, dout = (torch.randn(shape, device=options.device, dtype=torch.bfloat16).transpose(1, 2)
-                             .requires_grad_(i < 3) for i in range(4))
+            inputs = [torch.randn(shape, device=options.device, dtype=torch.bfloat16).transpose(1, 2)
+                      .requires_grad_(i < 3) for i in range(4)]
             for causal in (False, True):
-                with attention_backend(options.backend, options.device):
-                    forward = milliseconds(options.device, options.seconds, lambda: sdpa(q, k, v, is_causal=causal))
-                    out = sdpa(q, k, v, is_causal=causal)
-                    backward = milliseconds(
-                        options.device, options.seconds,
-                        lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True))
-                work = (2.0 if causal else 4.0) * shape[0] * shape[2] * width * length**2
-                print(json.dumps({
-                    "width": width, "length": length, "causal": causal, "batch": shape[0], "heads": shape[2],
-                    "forward_ms": forward, "backward_ms": backward, "forward_tflops": work / forward * 1e-9,
-                    "backward_tflops": 2.5 * work / backward * 1e-9}), flush=True)
+                for backend in ("flash", "cudnn"):
+                    try:
+                        found = measure_attention(options, backend, causal, *inputs)
+                    except RuntimeError as error:  # this version, or this GPU, has no such kernel
+                        print(f"{backend}: {error}", flush=True)
+                        continue
+                    print(json.dumps({"backend": backend, "width": width, "length": length, "causal": causal,
+                                      "batch": shape[0], "heads": shape[2], **found}), flush=True)
+
+
+def measure_attention(options, backend, causal, q, k, v, dout):
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    with attention_backend(backend, options.device):
+        forward = milliseconds(options.device, options.seconds, lambda: sdpa(q, k, v, is_causal=causal))
+        out = sdpa(q, k, v, is_causal=causal)
+        backward = milliseconds(options.device, options.seconds,
+                                lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True))
+    batch, heads, length, width = q.shape
+    work = (2.0 if causal else 4.0) * batch * heads * width * length**2
+    return {"forward_ms": forward, "backward_ms": backward, "forward_tflops": work / forward * 1e-9,
+            "backward_tflops": 2.5 * work / backward * 1e-9}
 
 
 def run_train(options):
@@ -142,7 +151,6 @@ def main():
     parser.add_argument("what", choices=["facts", "attention", "train"])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=0.2)
-    parser.add_argument("--backend", default="flash", choices=["flash", "cudnn"])
     parser.add_argument("--lengths", default="8192,1024,2048,4096,16384,512")
     parser.add_argument("--widths", default="128,64")
     parser.add_argument("--tokens", type=int, default=16384)
