@@ -44,12 +44,6 @@ struct Fault {
   }
 };
 
-void wait_for_phase(const Fault& fault, const Heartbeat& heartbeat) {
-  constexpr auto kLook = std::chrono::microseconds(20);
-  while (heartbeat.step() < fault.step || name_of(heartbeat.phase()) != fault.phase) std::this_thread::sleep_for(kLook);
-  fault.happen();
-}
-
 int train(std::span<const std::string> words) {
   const Fault fault = Fault::of_environment();
   if (fault.is_here() && fault.phase == "start") {
@@ -62,7 +56,10 @@ int train(std::span<const std::string> words) {
   const LoadedConfig loaded = load_config(arguments);
   return run_on_ranks("train", arguments, loaded, [&](std::shared_ptr<Communicator> ranks) {
     if (fault.is_here() && fault.phase != "start") {
-      std::thread([=, heartbeat = ranks->shared_heartbeat()] { wait_for_phase(fault, *heartbeat); }).detach();
+      // In the thread that trains: a step is too short for another thread to meet each of its phases.
+      ranks->heartbeat().listen([=](int64_t step, Phase phase) {
+        if (step >= fault.step && name_of(phase) == fault.phase) fault.happen();
+      });
     }
     return TrainRun(loaded, std::move(ranks)).run();
   });
