@@ -31,11 +31,10 @@ fs::path checkpoint_of(const Config& config) {
   return *latest;
 }
 
-// `tessera sample RUN`: the folder itself is the run, wherever it was moved to.
+// `tessera sample RUN`
 LoadedConfig load_run(const char* command, std::span<const std::string> arguments) {
-  if (arguments.empty()) throw UsageError(fmt::format("{}: name a run folder: tessera {} RUN", command, command));
   LoadedConfig loaded = load_and_tell(arguments);
-  if (fs::is_directory(arguments[0])) loaded.config.out_dir = arguments[0];
+  if (loaded.file.empty()) throw UsageError(fmt::format("{}: name a run folder: tessera {} RUN", command, command));
   return loaded;
 }
 
@@ -146,6 +145,7 @@ int run_sample(std::span<const std::string> arguments) {
   const Config config = load_run("sample", arguments).config;
   const fs::path checkpoint = checkpoint_of(config);
   const CheckpointState state = load_state(checkpoint);
+  expect_same_architecture(state, config);
   const Tokenizer tokenizer = tokenizer_of(state);
   LanguageModel model(model_options(config, tokenizer.vocab_size()));
   const ParameterArena arena(model, arena_options(config, device_of(config)));

@@ -1,10 +1,20 @@
 #include "trainers/model_setup.h"
 
 #include <algorithm>
+#include <array>
 
 #include <nlohmann/json.hpp>
 
+#include "trainers/config/options.h"
+
 namespace tessera {
+namespace {
+
+// Weights of the right shapes can belong to another function: heads, norms, windows and activations have no shape.
+constexpr std::array kArchitecture = {"n_layer",  "n_head",     "kv_heads",       "n_embd", "bias",   "norm",
+                                      "position", "activation", "tie_embeddings", "window", "softcap"};
+
+}  // namespace
 
 std::string device_name_of(std::string_view name, const Rendezvous& place, int gpus) {
   const bool open = name == "cuda" || name == "auto";
@@ -39,6 +49,25 @@ LanguageModel::Options model_options(const Config& config, int64_t vocab_size) {
           .deterministic = config.deterministic,
           .dtype = config.dtype,
           .residual_dtype = config.effective_residual_dtype()};
+}
+
+nlohmann::json architecture_of(const Config& config) {
+  Config resolved = config;
+  resolved.kv_heads = config.effective_kv_heads();
+  nlohmann::json architecture;
+  for (const char* key : kArchitecture) architecture[key] = find_option(key)->text(resolved);
+  return architecture;
+}
+
+void expect_same_architecture(const CheckpointState& saved, const Config& config) {
+  const nlohmann::json here = architecture_of(config);
+  for (const char* key : kArchitecture) {
+    const std::string then = saved.text_at(key), now = here.at(key);
+    expect(then == now,
+           "checkpoint {}: its model has {} = {}, this config says {}; leave {} as it was, or train a new model in "
+           "another out_dir",
+           saved.path.parent_path().string(), key, then, now, key);
+  }
 }
 
 ParameterArena::Options arena_options(const Config& config, Device device, int64_t ranks) {

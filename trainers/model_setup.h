@@ -1,6 +1,8 @@
 // From the settings of a run, or its checkpoint, to what the framework and the model are built from.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "framework/data/tokenizer.h"
 #include "framework/distributed/rendezvous.h"
 #include "framework/io/checkpoint.h"
@@ -18,6 +20,13 @@ Device device_of(const Config& config);
 
 /// The model that `config` describes, for a vocabulary of `vocab_size` tokens.
 LanguageModel::Options model_options(const Config& config, int64_t vocab_size);
+
+/// The keys of `config` that decide what the weights of a model mean, with their values as text: a checkpoint keeps
+/// them.
+nlohmann::json architecture_of(const Config& config);
+
+/// Error: `config` describes another model than the one that was saved. Names the checkpoint and the key.
+void expect_same_architecture(const CheckpointState& saved, const Config& config);
 
 /// Master weights that split over `ranks`, and the 16-bit mirror where the model computes in 16 bit.
 ParameterArena::Options arena_options(const Config& config, Device device, int64_t ranks = 1);

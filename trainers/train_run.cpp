@@ -74,6 +74,13 @@ void prepare_folder(const Config& config) {
          error.message());
 }
 
+// What repeats the whole run, also where this start continued it.
+LoadedConfig from_scratch(LoadedConfig loaded) {
+  loaded.config.init_from = Config::InitFrom::scratch;
+  loaded.origins.erase("init_from");
+  return loaded;
+}
+
 }  // namespace
 
 TrainRun::TrainRun(const LoadedConfig& loaded, std::shared_ptr<Communicator> ranks)
@@ -91,7 +98,7 @@ TrainRun::TrainRun(const LoadedConfig& loaded, std::shared_ptr<Communicator> ran
 }
 
 void TrainRun::open_reports() {
-  write_file(folder_ / "config.cfg", effective_config(loaded_));
+  write_file(folder_ / "config.cfg", effective_config(from_scratch(loaded_)));
   metrics_.emplace(folder_ / "metrics.jsonl");
   if (config().tensorboard) tensorboard_.emplace(folder_, trainer_.iteration() + 1);
   progress_.emplace(Progress::Options{

@@ -222,19 +222,19 @@ void Trainer::save(const CheckpointStore& store) const {
   beat(Phase::save);
   const Tensor all_weights = weights();
   const OptimizerBuffers buffers = optimizer_buffers();
-  const auto write = [&] {
-    store.save(arena_, all_weights, buffers, state_,
-               {{"skipped", skipped_},
-                {"tokenizer", data_.tokenizer().to_json()},
-                {"data_fingerprint", data_.fingerprint()},
-                {"dtype", name_of(config_.dtype)},
-                {"loss_scale", config_.loss_scale}});
-  };
+  nlohmann::json state = architecture_of(config_);
+  state["skipped"] = skipped_;
+  state["tokenizer"] = data_.tokenizer().to_json();
+  state["data_fingerprint"] = data_.fingerprint();
+  state["dtype"] = name_of(config_.dtype);
+  state["loss_scale"] = config_.loss_scale;
+  const auto write = [&] { store.save(arena_, all_weights, buffers, state_, state); };
   on_rank_0(write, *ranks_);
 }
 
 std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) {
   const CheckpointState saved = load_state(checkpoint);
+  expect_same_architecture(saved, config_);
   std::vector<std::string> notices;
   expect(saved.at("tokenizer") == data_.tokenizer().to_json(),
          "resume: the tokenizer of {} is not that of this data; resume with the data that the run began with",

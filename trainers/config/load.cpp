@@ -14,6 +14,7 @@
 namespace tessera {
 namespace {
 
+namespace fs = std::filesystem;
 namespace po = boost::program_options;
 
 constexpr size_t kLargestFile = 1 << 20;  // bytes; whatever is larger is not a config file
@@ -89,7 +90,7 @@ bool assign(LoadedConfig& loaded, const Word& word, const std::string& place, co
 
 std::string read_config_file(const std::string& path) {
   std::error_code unreadable;
-  if (std::filesystem::is_directory(path, unreadable))
+  if (fs::is_directory(path, unreadable))
     throw UsageError(fmt::format("{} is a folder without a config.cfg; name a config file or a run folder", path));
   std::ifstream file(path, std::ios::binary);
   if (!file)
@@ -103,11 +104,22 @@ std::string read_config_file(const std::string& path) {
   return text;
 }
 
+/// A run folder may have been moved since its config.cfg was written: it is where it lies, not where that says.
+void take_run_folder(LoadedConfig& loaded, const fs::path& folder) {
+  std::error_code absent;
+  if (!fs::equivalent(loaded.config.out_dir, folder, absent)) loaded.config.out_dir = folder.string();
+}
+
 void apply_config_file(LoadedConfig& loaded, const std::string& path) {
-  const auto inside = std::filesystem::path(path) / "config.cfg";
+  const fs::path inside = fs::path(path) / "config.cfg";
   std::error_code unreadable;
-  loaded.file = std::filesystem::exists(inside, unreadable) ? inside.string() : path;
+  const bool is_run = fs::exists(inside, unreadable);
+  loaded.file = is_run ? inside.string() : path;
   apply_config_text(loaded, read_config_file(loaded.file), loaded.file);
+  const fs::path file = fs::absolute(loaded.file, unreadable);
+  if (is_run) take_run_folder(loaded, path);
+  else if (file.filename() == "config.cfg" && fs::exists(file.parent_path() / "latest", unreadable))
+    take_run_folder(loaded, fs::path(path).has_parent_path() ? fs::path(path).parent_path() : ".");
 }
 
 /// The one word without a key; the arguments hold no other.

@@ -20,8 +20,8 @@ struct LoadedConfig {
 };
 
 /// Reads `[FILE] [--key=value | --key value …]`, the words after the command; FILE may be a run folder, which stands
-/// for its config.cfg. Throws UsageError that names the file and line, or the word, and the nearest key. The result has
-/// passed `validate`.
+/// for its config.cfg; a folder with checkpoints beside its config.cfg is `out_dir`, wherever it was moved to. Throws
+/// UsageError that names the file and line, or the word, and the nearest key. The result has passed `validate`.
 LoadedConfig load_config(std::span<const std::string> arguments);
 
 /// Sets what the text of a file says; `file` names it in messages.
