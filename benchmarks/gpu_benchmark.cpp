@@ -132,6 +132,8 @@ void for_every_problem(Words& words, const std::function<void(const Problem&)>& 
   const int64_t inner = numbers(take(words, "inner", "2048")).front();
   const Device device = Device::parse(take(words, "device", "cuda"));
   if (!words.empty()) throw UsageError("gpu_benchmark: " + words.front() + " is not understood");
+  if (std::ranges::max(lengths) > tokens || std::ranges::max(widths) > inner)
+    throw UsageError("gpu_benchmark: lengths must be at most --tokens, widths at most --inner");
   for (const int64_t length : lengths) {
     for (const int64_t width : widths) {
       for (const bool causal : {false, true}) {
