@@ -128,7 +128,7 @@ class MpiCommunicator final : public Communicator {
     return start(data, [this, part](const Tensor& host) {
       const int64_t bytes = size_of(host.dtype());
       in_pieces(part, world() * bytes, [&](int64_t begin, int count) {
-        const Tensor pieces = Tensor::empty({world() * count}, host.dtype());  // of all parts
+        const Tensor pieces = Tensor::empty({world() * count}, host.dtype());  // side by side, as MPI wants them
         for (int to = 0; to < world(); ++to)
           std::memcpy(address(pieces, to * int64_t{count}), address(host, to * part + begin), count * bytes);
         MPI_Request request;
