@@ -60,7 +60,8 @@ std::string cuda_trouble(int index) {
   static std::array<std::optional<std::string>, kMaxDevices> known;
   const auto [count, why] = visible();
   if (count == 0) return why;
-  if (index < 0 || index >= count) return format_message("the visible ones are cuda:0 to cuda:{}", {count - 1});
+  if (index < 0 || index >= count)
+    return format_message("the visible ones are cuda:0 to cuda:{}; choose one of these, or cpu", {count - 1});
   const std::scoped_lock lock(mutex);
   if (!known[index]) known[index] = misfit_of(device_facts(index));
   return *known[index];

@@ -19,6 +19,7 @@
 #include "tests/support/recording_collectives.h"
 #ifdef TESSERA_SIMT
 #include "kernels/simt/capture.h"
+#include "kernels/simt/stream.h"
 #endif
 
 #ifdef TESSERA_WITH_CUDA
@@ -228,14 +229,13 @@ double seconds(std::chrono::duration<double> time) { return time.count(); }
 class SleepingCollectives final : public StreamCollectives {
  public:
   std::string_view name() const override { return "sleep"; }
-  void all_reduce(const Tensor&, Communicator::Reduction, void*) override { sleep(); }
-  void reduce_scatter(const Tensor&, const Tensor&, void*) override { sleep(); }
-  void all_gather(const Tensor&, const Tensor&, void*) override { sleep(); }
-  void broadcast(const Tensor&, int, void*) override { sleep(); }
+  void all_reduce(const Tensor&, Communicator::Reduction, void* stream) override { sleep(stream); }
+  void reduce_scatter(const Tensor&, const Tensor&, void* stream) override { sleep(stream); }
+  void all_gather(const Tensor&, const Tensor&, void* stream) override { sleep(stream); }
+  void broadcast(const Tensor&, int, void* stream) override { sleep(stream); }
 
- private:
-  static void sleep() {
-    simt::enqueue([] { std::this_thread::sleep_for(kDelay); });
+  static void sleep(void* stream) {
+    simt::enqueue(static_cast<cudaStream_t>(stream), [] { std::this_thread::sleep_for(kDelay); });
   }
 };
 
@@ -247,8 +247,14 @@ class UsageOfAStream : public testing::Test {
   // From now on the device's own stream stands still for a delay wherever it waits for an event.
   void let_waits_take_their_time() {
     simt::observe_events([work = std::get<Cuda>(exec_of(test_device())).stream](const simt::EventUse& use) {
-      if (!use.recorded && use.stream == work) simt::enqueue([] { std::this_thread::sleep_for(kDelay); });
+      if (!use.recorded && use.stream == work) SleepingCollectives::sleep(work);
     });
+  }
+
+  // When the device has done all that it was given.
+  Communicator::Usage finished_usage() const {
+    simt::finish_all_streams();
+    return ranks->usage();
   }
 
   std::unique_ptr<Communicator> ranks =
@@ -259,15 +265,17 @@ class UsageOfAStream : public testing::Test {
 TEST_F(UsageOfAStream, CollectivesBehindComputationAreBusyAndNotWaitedFor) {
   Communicator::Ticket last = 0;
   for (int i = 0; i < 3; ++i) last = ranks->start_all_reduce(data, Communicator::Reduction::sum);
+  simt::finish_all_streams();  // while the device computes
   ranks->wait(last);
-  EXPECT_GE(ranks->usage().busy, seconds(3 * kDelay));
-  EXPECT_LT(ranks->usage().waited, seconds(kDelay));
+  const Communicator::Usage usage = finished_usage();
+  EXPECT_GE(usage.busy, seconds(3 * kDelay));
+  EXPECT_LT(usage.waited, seconds(kDelay));
 }
 
 TEST_F(UsageOfAStream, WhatHoldsTheDeviceIsWaitedFor) {
   let_waits_take_their_time();
   for (int i = 0; i < 3; ++i) ranks->reduce_scatter(data);
-  EXPECT_GE(ranks->usage().waited, seconds(3 * kDelay));
+  EXPECT_GE(finished_usage().waited, seconds(3 * kDelay));
 }
 
 // The host asks for nothing then, and hears of each replay.
@@ -279,13 +287,14 @@ TEST_F(UsageOfAStream, IsThatOfAGraphsReplays) {
     ranks->all_gather(data);
   };
   graph.rehearse(step);
-  const Communicator::Usage before = ranks->usage();
+  const Communicator::Usage before = finished_usage();
   graph.record(step);
-  EXPECT_EQ(ranks->usage().busy, before.busy);
+  EXPECT_EQ(finished_usage().busy, before.busy);
   for (int replay = 1; replay <= 3; ++replay) {
     graph.replay();
-    EXPECT_GE(ranks->usage().busy - before.busy, seconds(replay * 2 * kDelay));
-    EXPECT_GE(ranks->usage().waited - before.waited, seconds(replay * 2 * kDelay));
+    const Communicator::Usage usage = finished_usage();
+    EXPECT_GE(usage.busy - before.busy, seconds(replay * 2 * kDelay));
+    EXPECT_GE(usage.waited - before.waited, seconds(replay * 2 * kDelay));
   }
 }
 #endif
