@@ -239,8 +239,9 @@ CheckpointState load_state(const fs::path& checkpoint) {
   try {
     const json content = json::parse(content_of(path));
     const auto version = member_of<int64_t>(content, "format_version", path);
-    expect(version == kFormatVersion, "checkpoint {}: its format version is {}, this program reads {}", path.string(),
-           version, kFormatVersion);
+    expect(version == kFormatVersion,
+           "checkpoint {}: its format version is {}, this program reads {}; go on with the program that wrote it",
+           path.string(), version, kFormatVersion);
     return {step_from_json(content.at("step"), path), content.at("trainer").dump(), path};
   } catch (const json::exception& failure) {
     fail_damaged(path, failure);

@@ -301,6 +301,10 @@ TEST_F(ProgramTest, AFieldOfAnotherTypeInTheSavedStateIsNamed) {
   EXPECT_THAT(refused("trainer", "skipped", {1}, resume), HasSubstr("skipped is of type array, integer is wanted"));
   EXPECT_THAT(refused("trainer", "dtype", nullptr, resume), HasSubstr("dtype is of type null, string is wanted"));
   EXPECT_THAT(refused("trainer", "tokenizer", 7, sample), HasSubstr("the saved tokenizer is damaged"));
+  auto state = nlohmann::json::parse(whole);
+  state["format_version"] = 1;
+  std::ofstream(path) << state;
+  EXPECT_THAT(bad(1, resume), HasSubstr("its format version is 1, this program reads 2; go on with the program that"));
 }
 
 TEST_F(ProgramTest, ACheckpointOfAnotherArchitectureIsRefused) {
