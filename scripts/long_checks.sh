@@ -28,7 +28,7 @@ END
 tests_with_sanitizers() {
   configure asan -DTESSERA_BUILD_BENCHMARKS=OFF
   build asan
-  ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 run_tests asan
+  ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 run_tests asan
   note "under ASan and UBSan: $(grep 'tests passed' build/asan/tests.log)"
 }
 

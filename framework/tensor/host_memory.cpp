@@ -20,8 +20,10 @@ bool is_cut(size_t bytes) {
 
 /// Whole large pages where the block fills them; its end stays in small ones, so no more is resident than was touched.
 void* take_block(size_t bytes) {
-  void* block = std::aligned_alloc(bytes < kLargePage ? 64 : kLargePage, bytes);
-  if (block != nullptr) madvise(block, bytes / kLargePage * kLargePage, MADV_HUGEPAGE);  // a refusal costs only speed
+  void* block = nullptr;
+  if (posix_memalign(&block, bytes < kLargePage ? 64 : kLargePage, bytes) != 0) return nullptr;
+  if (bytes >= kLargePage)
+    madvise(block, bytes / kLargePage * kLargePage, MADV_HUGEPAGE);  // a refusal costs only speed
   return block;
 }
 

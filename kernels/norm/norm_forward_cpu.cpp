@@ -27,6 +27,31 @@ struct Statistics {
 };
 
 template <class T>
+struct Sums {
+  T distances = 0, squares = 0;
+};
+
+// Of the distances of s to `near`. Runs are summed, then their sums, so that the digits lost do not grow with the row.
+template <class T>
+Sums<T> sums_around(T near, const T* s, int64_t n) {
+  constexpr int64_t kRun = 512;
+  Sums<T> all;
+  for (int64_t begin = 0; begin < n; begin += kRun) {
+    const int64_t end = std::min(n, begin + kRun);
+    T distances = 0, squares = 0;
+#pragma omp simd reduction(+ : distances, squares)
+    for (int64_t c = begin; c < end; ++c) {
+      const T distance = s[c] - near;
+      distances += distance;
+      squares += distance * distance;
+    }
+    all.distances += distances;
+    all.squares += squares;
+  }
+  return all;
+}
+
+template <class T>
 Statistics<T> statistics_of(const T* s, int64_t n, double epsilon, Centering centering) {
   T total = 0;
   if (centering == Centering::mean) {
@@ -35,15 +60,9 @@ Statistics<T> statistics_of(const T* s, int64_t n, double epsilon, Centering cen
   }
   const T near = total / static_cast<T>(n);
   // Distances to a number near the mean are small, so their sums keep the digits that `total` has lost.
-  T distances = 0, squares = 0;
-#pragma omp simd reduction(+ : distances, squares)
-  for (int64_t c = 0; c < n; ++c) {
-    const T distance = s[c] - near;
-    distances += distance;
-    squares += distance * distance;
-  }
-  const T correction = centering == Centering::mean ? distances / static_cast<T>(n) : T{0};
-  const T variance = squares / static_cast<T>(n) - correction * correction;
+  const Sums<T> sums = sums_around(near, s, n);
+  const T correction = centering == Centering::mean ? sums.distances / static_cast<T>(n) : T{0};
+  const T variance = sums.squares / static_cast<T>(n) - correction * correction;
   return {near + correction, inverse_deviation(variance, static_cast<T>(epsilon))};
 }
 
