@@ -101,11 +101,29 @@ class Operand {
   In<3> view_;
 };
 
+bool bias_fits(const MatMul& op) { return !op.bias || (op.bias.dtype == op.c.dtype && op.bias.strides[0] == 1); }
+
+/// c = a·b + bias + add, or + beta·c, in one call. False, with nothing done, where cuBLASLt cannot.
+bool run_whole(const MatMul& op, Cuda cuda) {
+  const bool add_fits = !op.add || (op.beta == 0 && op.add.dtype == op.c.dtype && op.add.strides[1] >= op.c.shape[2]);
+  const DeviceProduct product{.a = op.a,
+                              .b = op.b,
+                              .bias = op.bias,
+                              .base = op.add ? op.add : read(op.c),
+                              .beta = op.add ? 1.0f : op.beta,
+                              .epilogue = ProductEpilogue::none,
+                              .aux = {},
+                              .row_sum = {},
+                              .c = op.c};
+  return bias_fits(op) && add_fits && product.try_run(cuda);
+}
+
 /// c = activation(a·b + bias), p kept on the way: in one call where cuBLASLt has the activation, else p is written in
-/// c's dtype and read again.
-void run_activated(const MatMul& op, const In<3>& a, const In<3>& b, Cuda cuda) {
-  DeviceProduct product{.a = a,
-                        .b = b,
+/// c's dtype and read again. False, with nothing done, where cuBLASLt cannot.
+bool run_activated(const MatMul& op, Cuda cuda) {
+  if (!bias_fits(op) || op.add || op.beta != 0) return false;
+  DeviceProduct product{.a = op.a,
+                        .b = op.b,
                         .bias = op.bias,
                         .base = {},
                         .beta = 0,
@@ -113,12 +131,31 @@ void run_activated(const MatMul& op, const In<3>& a, const In<3>& b, Cuda cuda) 
                         .aux = op.pre_activation,
                         .row_sum = {},
                         .c = op.c};
-  if (op.activation == Activation::gelu_tanh && op.pre_activation && product.try_run(cuda)) return;
+  if (op.activation == Activation::gelu_tanh && op.pre_activation && product.try_run(cuda)) return true;
   product.epilogue = ProductEpilogue::none;
   product.aux = {};
   product.c = op.pre_activation ? op.pre_activation : op.c;
-  product(cuda);
+  if (!product.try_run(cuda)) return false;
   launch_epilogue({read(product.c), In<1>{}, In<3>{}, op.activation, Out<3>{}, op.c, 0}, cuda);
+  return true;
+}
+
+/// The bare product, then a pass for everything else.
+void run_in_parts(const MatMul& op, Cuda cuda) {
+  const DType dtype = op.c.dtype == DType::f64 ? DType::f64 : DType::f32;
+  const Scratch scratch(cuda, static_cast<size_t>(op.c.numel() * size_of(dtype)));
+  const int64_t m = op.c.shape[1], n = op.c.shape[2];
+  const DeviceProduct product{.a = op.a,
+                              .b = op.b,
+                              .bias = {},
+                              .base = {},
+                              .beta = 0,
+                              .epilogue = ProductEpilogue::none,
+                              .aux = {},
+                              .row_sum = {},
+                              .c = {scratch.as<void>(), dtype, op.c.shape, {m * n, n, 1}}};
+  product(cuda);
+  run_epilogue(op, cuda, read(product.c));
 }
 
 }  // namespace
@@ -127,27 +164,10 @@ void MatMul::operator()(Cuda cuda) const {
   if (c.numel() == 0) return;
   if (a.shape[2] == 0) return run_epilogue(*this, cuda, In<3>{});
   const Operand left(a, cuda), right(b, cuda);
-  const bool bias_fits = !bias || (bias.dtype == c.dtype && bias.strides[0] == 1);
-  const bool add_fits = !add || (beta == 0 && add.dtype == c.dtype && add.strides[1] >= c.shape[2]);
-  DeviceProduct product{.a = left.view(),
-                        .b = right.view(),
-                        .bias = bias,
-                        .base = beta != 0 ? read(c) : add,
-                        .beta = add ? 1.0f : beta,
-                        .epilogue = ProductEpilogue::none,
-                        .aux = {},
-                        .row_sum = {},
-                        .c = c};
-  if (activation == Activation::none && bias_fits && add_fits) return product(cuda);
-  if (activation != Activation::none && bias_fits && !add && beta == 0)
-    return run_activated(*this, left.view(), right.view(), cuda);
-  const DType dtype = c.dtype == DType::f64 ? DType::f64 : DType::f32;
-  const Scratch scratch(cuda, static_cast<size_t>(c.numel() * size_of(dtype)));
-  const int64_t m = c.shape[1], n = c.shape[2];
-  product.bias = {}, product.base = {}, product.beta = 0;
-  product.c = {scratch.as<void>(), dtype, c.shape, {m * n, n, 1}};
-  product(cuda);
-  run_epilogue(*this, cuda, read(product.c));
+  MatMul op = *this;
+  op.a = left.view(), op.b = right.view();
+  const bool done = activation == Activation::none ? run_whole(op, cuda) : run_activated(op, cuda);
+  if (!done) run_in_parts(op, cuda);
 }
 
 }  // namespace tessera

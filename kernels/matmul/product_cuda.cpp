@@ -95,7 +95,7 @@ class Call {
     const cublasStatus_t status = lt_.heuristic(lt_.handle, desc_, layouts_[0], layouts_[1], layouts_[2], layouts_[3],
                                                 preference, 1, &result, &found);
     lt_.preference_destroy(preference);
-    if (status != CUBLAS_STATUS_SUCCESS || found == 0) return std::nullopt;
+    if (status != CUBLAS_STATUS_SUCCESS || found == 0 || result.state != CUBLAS_STATUS_SUCCESS) return std::nullopt;
     return result.algo;
   }
 
@@ -181,6 +181,10 @@ Key key_of(const DeviceProduct& product, int device, const std::array<uint32_t, 
 }  // namespace
 
 bool DeviceProduct::try_run(Cuda cuda) const {
+  // Of the operands cuBLASLt is told how they are aligned; what an epilogue reads or writes it may take for granted.
+  constexpr uint32_t kEpilogueAlignment = 16;
+  for (const void* address : {bias.data, static_cast<const void*>(row_sum.data), static_cast<const void*>(aux.data)})
+    if (alignment_of(address) < kEpilogueAlignment) return false;
   static std::mutex mutex;
   static std::map<Key, std::optional<cublasLtMatmulAlgo_t>> chosen;
   cuda_check(cudaSetDevice(cuda.device), "cudaSetDevice");

@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
+#include "kernels/common/error.h"
 #include "kernels/common/half.h"
 #include "kernels/matmul/product.h"
 #include "kernels/simt/cublaslt.h"
@@ -149,6 +151,8 @@ void multiply(const Call& call, int64_t batch) {
   }
 }
 
+bool has_aux(const SimtMatmulDesc& desc) { return desc.epilogue & 128; }
+
 bool aligned(const void* address, uint32_t alignment) { return reinterpret_cast<uintptr_t>(address) % alignment == 0; }
 
 // The extents, types and leading dimensions of a call that cuBLASLt would take.
@@ -172,11 +176,21 @@ bool is_valid(const SimtMatmulDesc& desc, const SimtMatrixLayout& a, const SimtM
   const bool has_vector = desc.epilogue & (CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADB);
   const bool vector =
       !has_vector || (desc.bias != nullptr && (desc.bias_type < 0 || desc.bias_type == static_cast<int32_t>(d.type)));
-  const bool has_aux = desc.epilogue & 128;
-  const bool aux = !has_aux || (!is_double && desc.aux != nullptr && desc.aux_ld >= d.rows && desc.aux_ld % 8 == 0 &&
-                                (desc.aux_type < 0 || desc.aux_type == static_cast<int32_t>(d.type)));
-  const bool sums = !(desc.epilogue & CUBLASLT_EPILOGUE_BGRADB) || (d.batch == 1 && !is_double);
-  return fits && strides && batches && types && compute && vector && aux && sums;
+  const bool aux = !has_aux(desc) || (desc.aux != nullptr && desc.aux_ld >= d.rows &&
+                                      (desc.aux_type < 0 || desc.aux_type == static_cast<int32_t>(d.type)));
+  return fits && strides && batches && types && compute && vector && aux;
+}
+
+// Whether there is an algorithm for a valid call: for a bare product always. Epilogues that some version or GPU has
+// none for are refused: of double precision, of matrices with one row or column, of aux lines that are no multiple of
+// eight, of sums over batches.
+bool has_algorithm(const SimtMatmulDesc& desc, const SimtMatrixLayout& a, const SimtMatrixLayout& b,
+                   const SimtMatrixLayout& d) {
+  if (desc.epilogue == CUBLASLT_EPILOGUE_DEFAULT) return true;
+  const bool is_wide = std::min({a.rows, a.columns, b.rows, b.columns}) > 1;
+  const bool aux = !has_aux(desc) || (desc.aux_ld % 8 == 0 && desc.aux_batch_stride % 8 == 0);
+  const bool sums = !(desc.epilogue & CUBLASLT_EPILOGUE_BGRADB) || d.batch == 1;
+  return d.type != CUDA_R_64F && is_wide && aux && sums;
 }
 
 }  // namespace
@@ -244,8 +258,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               int wanted, cublasLtMatmulHeuristicResult_t* results, int* found) {
   *found = 0;
   if (wanted < 1 || !is_valid(*desc, *a, *b, *c, *d)) return CUBLAS_STATUS_INVALID_VALUE;
-  *found = 1;
+  *found = 1;  // also where the one result is a refusal
   *results = {};
+  if (!has_algorithm(*desc, *a, *b, *d)) results->state = CUBLAS_STATUS_NOT_SUPPORTED;
   std::memcpy(results->algo.alignments, preference->alignments, sizeof preference->alignments);
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -259,7 +274,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
       aligned(a, alignments[0]) && aligned(b, alignments[1]) && aligned(c, alignments[2]) && aligned(d, alignments[3]);
   for (const void* address : {a, b, static_cast<const void*>(d), desc->bias, static_cast<const void*>(desc->aux)})
     if (address != nullptr) tessera::simt::check_global(address, 1, "cublasLtMatmul");
+  tessera::expect(aligned(desc->bias, 16) && aligned(desc->aux, 16),
+                  "cublasLtMatmul: misaligned address in an epilogue");
   if (!as_promised || !is_valid(*desc, *a_layout, *b_layout, *c_layout, *d_layout)) return CUBLAS_STATUS_INVALID_VALUE;
+  if (!has_algorithm(*desc, *a_layout, *b_layout, *d_layout)) return CUBLAS_STATUS_NOT_SUPPORTED;
   const Call call{*desc,
                   element(alpha, desc->scale, 0),
                   element(beta, desc->scale, 0),

@@ -273,6 +273,55 @@ TEST(MatMul, RowsThatOverlapOrRunBackwards) {
   }
 }
 
+// What a sampler's step looks like: libraries may have no product of one row or column that adds a bias.
+TEST(MatMul, ABiasOfOneRowOrColumn) {
+  for (const auto& [dtype, c_dtype] : kDTypes) {
+    for (const auto& [m, k, n] : {std::array<int64_t, 3>{1, 40, 24}, {9, 40, 1}, {9, 1, 24}}) {
+      for (const Activation activation : {Activation::none, Activation::gelu_tanh}) {
+        check({.B = 1,
+               .M = m,
+               .K = k,
+               .N = n,
+               .dtype = dtype,
+               .c_dtype = c_dtype,
+               .b_transposed = true,
+               .bias = c_dtype,
+               .activation = activation,
+               .keeps_pre_activation = activation != Activation::none});
+      }
+    }
+  }
+}
+
+// A bias and a kept p that lie within larger memory start at no multiple of 16 bytes.
+TEST(MatMul, ABiasAndAPreActivationAnywhere) {
+  constexpr int64_t kRows = 8, kInner = 16, kColumns = 24;
+  const Array a = Array::random(DType::f32, {1, kRows, kInner}, 1),
+              b = Array::random(DType::f32, {1, kInner, kColumns}, 2);
+  const Array bias = Array::random(DType::f32, {kColumns + 1}, 3);
+  for (const int64_t shift : {0, 1}) {
+    Array pre(DType::f32, {1, kRows, kColumns}, 8), c(DType::f32, {1, kRows, kColumns});
+    Out<3> kept = pre.out<3>();
+    kept.data = static_cast<float*>(kept.data) + shift;
+    run_on_test_device(MatMul{.a = a.in<3>(),
+                              .b = b.in<3>(),
+                              .bias = {bias.in<1>().as<float>() + 1 - shift, DType::f32, {kColumns}, {1}},
+                              .add = {},
+                              .activation = Activation::gelu_tanh,
+                              .pre_activation = kept,
+                              .c = c.out<3>(),
+                              .beta = 0});
+    for (int64_t m = 0; m < kRows; ++m) {
+      for (int64_t n = 0; n < kColumns; ++n) {
+        double p = bias[n + 1 - shift];
+        for (int64_t k = 0; k < kInner; ++k) p += a[m * kInner + k] * b[k * kColumns + n];
+        ASSERT_NEAR(static_cast<const float*>(kept.data)[m * kept.strides[1] + n], p, 1e-5);
+        ASSERT_NEAR(c[m * kColumns + n], activated(Activation::gelu_tanh, p), 1e-5);
+      }
+    }
+  }
+}
+
 TEST(MatMul, SameBitsOnAnyNumberOfThreads) {
   for (const auto& [dtype, c_dtype] : kDTypes) {
     const Case is{.B = 1,
