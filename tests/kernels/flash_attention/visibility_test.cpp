@@ -2,6 +2,7 @@
 #include "kernels/flash_attention/cpu/visibility.h"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -98,26 +99,31 @@ AttentionCase of_lengths(int64_t queries, int64_t keys) {
   return {.N = queries, .M = keys, .D = 64, .q_bucket_size = 64, .k_bucket_size = 64};
 }
 
-std::vector<HiddenRows> hidden_keys() {
-  AttentionCase mask = of_lengths(256, 256), segments = mask, window = of_lengths(64, 256);
-  mask.mask_shape = {1, 1, 1, 256};
+/// Rows 64 to 127 of 256 hidden by a mask, and by a segment of their own: keys or queries, as the arguments say.
+std::vector<HiddenRows> hidden_rows(const std::array<int64_t, 4>& mask_shape, std::vector<int32_t> AttentionCase::*of) {
+  AttentionCase mask = of_lengths(256, 256), segments = mask;
+  mask.mask_shape = mask_shape;
   mask.mask.assign(256, 1);
   segments.q_segments.assign(256, 0);
   segments.k_segments.assign(256, 0);
-  for (int64_t j = 64; j < 128; ++j) mask.mask[j] = 0, segments.k_segments[j] = 7;
+  for (int64_t row = 64; row < 128; ++row) mask.mask[row] = 0, (segments.*of)[row] = 7;
+  return {{mask, {64, 128}, {128, 256}}, {segments, {64, 128}, {128, 256}}};
+}
+
+std::vector<HiddenRows> hidden_keys() {
+  std::vector<HiddenRows> cases = hidden_rows({1, 1, 1, 256}, &AttentionCase::k_segments);
+  AttentionCase window = of_lengths(64, 256);
   window.window_left = 63;  // query 0 stands at key 192
-  return {{mask, {64, 128}, {128, 256}}, {segments, {64, 128}, {128, 256}}, {window, {0, 128}, {128, 256}}};
+  cases.push_back({window, {0, 128}, {128, 256}});
+  return cases;
 }
 
 std::vector<HiddenRows> hidden_queries() {
-  AttentionCase mask = of_lengths(256, 256), segments = mask, causal = of_lengths(256, 64);
-  mask.mask_shape = {1, 1, 256, 1};
-  mask.mask.assign(256, 1);
-  segments.q_segments.assign(256, 0);
-  segments.k_segments.assign(256, 0);
-  for (int64_t i = 64; i < 128; ++i) mask.mask[i] = 0, segments.q_segments[i] = 7;
+  std::vector<HiddenRows> cases = hidden_rows({1, 1, 256, 1}, &AttentionCase::q_segments);
+  AttentionCase causal = of_lengths(256, 64);
   causal.causal = true;  // query 192 stands at key 0
-  return {{mask, {64, 128}, {128, 256}}, {segments, {64, 128}, {128, 256}}, {causal, {0, 192}, {192, 256}}};
+  cases.push_back({causal, {0, 192}, {192, 256}});
+  return cases;
 }
 
 bool pages_tell() { return sysconf(_SC_PAGESIZE) == 4096 && !LazyRows(256).touched({0, 256}); }
