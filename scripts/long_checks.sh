@@ -40,7 +40,7 @@ checked_simt() {
   local preset=$1
   configure "$preset" && build "$@" || return 1
   # All tests of kernels but those that know only the CPU.
-  ASAN_OPTIONS=detect_leaks=0 run_tests "$preset" -L kernels --timeout 600 \
+  ASAN_OPTIONS=detect_leaks=0 run_tests "$preset" -L kernels \
     -E '^(BFloat16|BandOrder|DeviceFit|Error|Half|LaneIo|Peak|Select|Simd|Threads|TileProduct|VectorMath)' || return 1
   note "$(grep 'tests passed' "build/$preset/tests.log")"
 }
