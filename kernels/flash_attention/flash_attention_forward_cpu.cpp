@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 #include <utility>
+#include <vector>
 
 #include <omp.h>
 
@@ -182,23 +183,41 @@ int64_t scratch_bytes(const ForwardCall<T>& call) {
   return count.bytes();
 }
 
+/// Some neighbouring query tiles of one head.
+struct BandOfQueries {
+  int64_t head;  // b · H + h
+  int64_t first;
+  int64_t count;
+};
+
+/// All query tiles in the order in which threads take them: whole bands, and smaller ones towards the end, so that no
+/// thread waits long for the last of another.
+std::vector<BandOfQueries> bands_of(const Extents& e, int64_t band, int64_t threads) {
+  const int64_t smallest = std::max<int64_t>(1, band / 8);
+  int64_t left = e.batch * e.heads * e.q_tiles();
+  std::vector<BandOfQueries> bands;
+  for (int64_t head = 0; head < e.batch * e.heads; ++head) {
+    for (int64_t end = e.q_tiles(), count = 0; end > 0; end -= count, left -= count) {  // the longest causal rows first
+      count = std::min(end, std::clamp(left / (2 * threads), smallest, band));
+      bands.push_back({head, end - count, count});
+    }
+  }
+  return bands;
+}
+
 template <DType T>
 void forward(const FlashAttentionForward& arguments, TileBackend backend) {
   const ForwardCall<T> call = prepare<T>(arguments, backend);
   const Extents& e = call.extents;
-  const int64_t tiles = e.q_tiles(), bands = (tiles + call.band - 1) / call.band, units = e.batch * e.heads * bands;
+  const std::vector<BandOfQueries> bands = bands_of(e, call.band, omp_get_max_threads());
   const int64_t bytes = scratch_bytes(call);
   const HostScratch scratch(static_cast<size_t>(bytes * omp_get_max_threads()));
-#pragma omp parallel if (units > 1)
+#pragma omp parallel if (bands.size() > 1)
   {
     Carver carver(scratch.data() + bytes * omp_get_thread_num());
-    ForwardBand<T> band(call, carver);
+    ForwardBand<T> attend(call, carver);
 #pragma omp for schedule(dynamic)
-    for (int64_t unit = 0; unit < units; ++unit) {
-      const int64_t head = unit / bands;
-      const int64_t first = (bands - 1 - unit % bands) * call.band;  // under a causal line the longest first
-      band(head / e.heads, head % e.heads, first, std::min(call.band, tiles - first));
-    }
+    for (const BandOfQueries& band : bands) attend(band.head / e.heads, band.head % e.heads, band.first, band.count);
   }
 }
 
