@@ -8,9 +8,11 @@
 #include "kernels/common/half.h"
 #include "kernels/matmul/product.h"
 #include "kernels/simt/cublaslt.h"
-#include "kernels/simt/stream.h"
+#include "kernels/simt/launch.h"
 
-struct SimtCublasLt {};
+struct SimtCublasLt {
+  int device;
+};
 struct SimtMatmulDesc {
   cublasComputeType_t compute;
   cudaDataType_t scale;
@@ -196,8 +198,8 @@ bool has_algorithm(const SimtMatmulDesc& desc, const SimtMatrixLayout& a, const 
 }  // namespace
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
-  *handle = new SimtCublasLt;
-  return CUBLAS_STATUS_SUCCESS;
+  *handle = new SimtCublasLt{};
+  return cudaGetDevice(&(*handle)->device);
 }
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, cublasComputeType_t compute, cudaDataType_t scale) {
   *desc = new SimtMatmulDesc{.compute = compute, .scale = scale};
@@ -264,11 +266,12 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   std::memcpy(results->algo.alignments, preference->alignments, sizeof preference->alignments);
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void* alpha, const void* a,
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void* alpha, const void* a,
                               cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
                               const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
                               cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm, void*, size_t,
                               cudaStream_t stream) {
+  tessera::simt::check_device("cublasLtMatmul", {handle->device, stream});
   const uint32_t* alignments = algorithm->alignments;
   const bool as_promised =
       aligned(a, alignments[0]) && aligned(b, alignments[1]) && aligned(c, alignments[2]) && aligned(d, alignments[3]);
@@ -278,17 +281,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                   "cublasLtMatmul: misaligned address in an epilogue");
   if (!as_promised || !is_valid(*desc, *a_layout, *b_layout, *c_layout, *d_layout)) return CUBLAS_STATUS_INVALID_VALUE;
   if (!has_algorithm(*desc, *a_layout, *b_layout, *d_layout)) return CUBLAS_STATUS_NOT_SUPPORTED;
-  const Call call{*desc,
-                  element(alpha, desc->scale, 0),
-                  element(beta, desc->scale, 0),
-                  a,
-                  b,
-                  c,
-                  d,
-                  *a_layout,
-                  *b_layout,
-                  *c_layout,
-                  *d_layout};
+  const double factor = element(alpha, desc->scale, 0), kept = element(beta, desc->scale, 0);
+  const Call call{*desc, factor, kept, a, b, c, d, *a_layout, *b_layout, *c_layout, *d_layout};
   tessera::simt::enqueue(stream, [call, batches = d_layout->batch, is_double = desc->scale == CUDA_R_64F] {
     for (int64_t batch = 0; batch < batches; ++batch) {
       if (is_double) multiply<double>(call, batch);

@@ -27,4 +27,14 @@ void run_grid(Index3 grid, int threads, size_t shared_bytes, const std::function
   if (error) std::rethrow_exception(error);
 }
 
+void check_device(const char* work, Cuda cuda) {
+  int current = 0;
+  cudaGetDevice(&current);
+  const auto* stream = static_cast<const SimtStream*>(cuda.stream);
+  const int owner = stream == nullptr ? current : stream->device;
+  expect(owner == cuda.device && current == cuda.device,
+         "{}: work for cuda:{} was given to a stream of cuda:{} while the thread's device was cuda:{}", work,
+         cuda.device, owner, current);
+}
+
 }  // namespace tessera::simt

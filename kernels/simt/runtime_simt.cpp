@@ -27,8 +27,14 @@ cudaError_t failed(cudaError_t error) { return last_error = error; }
 std::atomic<int64_t> waits{0};
 std::atomic<size_t> shared_limit{163 << 10};
 
+// An error that leaves no graph of the capture under way.
+cudaError_t spoiled(cudaError_t error) {
+  tessera::simt::spoil_capture();
+  return failed(error);
+}
+
 cudaError_t waited(cudaError_t error) {
-  if (tessera::simt::capturing()) return failed(cudaErrorStreamCaptureUnsupported);
+  if (tessera::simt::capturing()) return spoiled(cudaErrorStreamCaptureUnsupported);
   ++waits;
   return error == cudaSuccess ? error : failed(error);
 }
@@ -57,13 +63,18 @@ bool is_only_of_the_host(const void* address) {
 }  // namespace
 
 struct SimtEvent {
+  int device;
   bool recorded = false;
-  bool captured = false;  // the moment is one of a graph: the host cannot ask for it
   tessera::simt::Moment moment{};
+  int64_t capture = 0;  // not 0: the moment is one of a graph, and the host cannot ask for it
+  tessera::simt::Before place{};
 };
 
 const char* cudaGetErrorString(cudaError_t error) {
   if (error == cudaErrorMemoryAllocation) return "out of memory";
+  if (error == cudaErrorInvalidResourceHandle) return "invalid resource handle";
+  if (error == cudaErrorStreamCaptureInvalidated) return "operation failed due to a previous error during capture";
+  if (error == cudaErrorStreamCaptureUnjoined) return "capturing stream has unjoined work";
   if (error == cudaErrorStreamCaptureUnsupported) return "operation not permitted when stream is capturing";
   if (error == cudaErrorStreamCaptureIsolation) return "dependency created on uncaptured work in another stream";
   if (error == cudaErrorCapturedEvent) return "operation not permitted on an event last recorded in a capturing stream";
@@ -177,29 +188,43 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (event_observer) event_observer({.recorded = false, .stream = stream, .event = event});
   if (!event->recorded) return failed(cudaErrorInvalidValue);
-  if (event->captured != tessera::simt::capturing()) return failed(cudaErrorStreamCaptureIsolation);
-  // A capture keeps the order in which work was given.
-  if (!event->captured) tessera::simt::enqueue(stream, [moment = event->moment] { tessera::simt::finish(moment); });
+  if (event->capture != 0) {
+    if (event->capture != tessera::simt::capture_under_way()) return failed(cudaErrorStreamCaptureIsolation);
+    tessera::simt::put_behind(stream, event->place);
+    return cudaSuccess;
+  }
+  if (tessera::simt::takes_part(stream)) return spoiled(cudaErrorStreamCaptureIsolation);
+  tessera::simt::enqueue(stream, [moment = event->moment] { tessera::simt::finish(moment); });
   return cudaSuccess;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = new SimtEvent;
+  *event = new SimtEvent{.device = current_device};
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (event_observer) event_observer({.recorded = true, .stream = stream, .event = event});
-  *event = {true, tessera::simt::capturing(), tessera::simt::moment_of(stream)};
+  if (stream != nullptr && stream->device != event->device) return failed(cudaErrorInvalidResourceHandle);
+  *event = {.device = event->device, .recorded = true, .moment = tessera::simt::moment_of(stream)};
+  if (tessera::simt::takes_part(stream)) {
+    event->capture = tessera::simt::capture_under_way();
+    event->place = tessera::simt::place_of(stream);
+  }
   return cudaSuccess;
+}
+static cudaError_t asked_of_a_capture(cudaEvent_t event) {
+  const bool is_under_way = event->capture == tessera::simt::capture_under_way();
+  return is_under_way ? spoiled(cudaErrorCapturedEvent) : failed(cudaErrorCapturedEvent);
 }
 // Time passes between two questions, or the host could ask for ever.
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-  if (event->captured) return failed(cudaErrorCapturedEvent);
+  if (event->capture != 0) return asked_of_a_capture(event);
+  if (tessera::simt::capturing()) return spoiled(cudaErrorStreamCaptureUnsupported);
   if (tessera::simt::is_past(event->moment)) return cudaSuccess;
   tessera::simt::finish(event->moment);
   return cudaErrorNotReady;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  if (event->captured) return failed(cudaErrorCapturedEvent);
+  if (event->capture != 0) return asked_of_a_capture(event);
   if (!tessera::simt::capturing()) tessera::simt::finish(event->moment);
   return waited(event->recorded ? cudaSuccess : cudaErrorInvalidValue);
 }

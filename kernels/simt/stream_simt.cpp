@@ -31,7 +31,7 @@ cudaStream_t make_stream(int device) {
 }
 
 void enqueue(cudaStream_t stream, std::function<void()> work) {
-  if (capturing()) return record(std::move(work));
+  if (takes_part(stream)) return record(stream, std::move(work));
   if (stream == nullptr) return run(work);
   const std::scoped_lock lock(mutex);
   stream->left.push_back(std::move(work));

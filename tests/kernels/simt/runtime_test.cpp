@@ -4,8 +4,10 @@
 
 #include <array>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -14,32 +16,48 @@
 namespace tessera {
 namespace {
 
+// Before anything asks for a device.
+const int two_devices = setenv("TESSERA_SIMT_DEVICES", "2", 0);
+
 class Events : public testing::Test {
  protected:
   Events() {
-    cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-    cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+    for (cudaStream_t* made : {&stream, &other}) cudaStreamCreateWithFlags(made, cudaStreamNonBlocking);
+    for (cudaEvent_t* made : {&event, &back}) cudaEventCreateWithFlags(made, cudaEventDisableTiming);
+    cudaMallocHost(&pinned, 4);
+    cudaMalloc(&memory, 4);
   }
   ~Events() override {
-    cudaEventDestroy(event);
+    cudaStreamSynchronize(other);
+    for (cudaEvent_t made : {event, back}) cudaEventDestroy(made);
+    cudaFreeHost(pinned);
+    cudaFree(memory);
     cudaGetLastError();
   }
-  /// Captures what `body` does; the graph is dropped.
+  /// What the capture of what `body` does ends with; the graph is dropped.
   template <class Body>
-  void capture(Body body) {
-    ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  cudaError_t capture(Body body) {
+    EXPECT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
     body();
     cudaGraph_t graph = nullptr;
-    ASSERT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+    const cudaError_t error = cudaStreamEndCapture(stream, &graph);
+    EXPECT_EQ(graph != nullptr, error == cudaSuccess);
     cudaGraphDestroy(graph);
+    return error;
+  }
+  void clear_memory(cudaStream_t on) { EXPECT_EQ(cudaMemsetAsync(memory, 0, 4, on), cudaSuccess); }
+  void let_wait(cudaStream_t waiting, cudaStream_t awaited, cudaEvent_t mark) {
+    EXPECT_EQ(cudaEventRecord(mark, awaited), cudaSuccess);
+    EXPECT_EQ(cudaStreamWaitEvent(waiting, mark, 0), cudaSuccess);
   }
 
-  cudaStream_t stream = nullptr;
-  cudaEvent_t event = nullptr;
+  cudaStream_t stream = nullptr, other = nullptr;
+  cudaEvent_t event = nullptr, back = nullptr;
+  void *pinned = nullptr, *memory = nullptr;
 };
 
 TEST_F(Events, OfACaptureCannotBeAskedByTheHost) {
-  capture([&] { EXPECT_EQ(cudaEventRecord(event, stream), cudaSuccess); });
+  EXPECT_EQ(capture([&] { EXPECT_EQ(cudaEventRecord(event, stream), cudaSuccess); }), cudaSuccess);
   EXPECT_EQ(cudaEventQuery(event), cudaErrorCapturedEvent);
   EXPECT_EQ(cudaEventSynchronize(event), cudaErrorCapturedEvent);
   EXPECT_EQ(cudaStreamWaitEvent(stream, event, 0), cudaErrorStreamCaptureIsolation);
@@ -49,11 +67,73 @@ TEST_F(Events, OfACaptureCannotBeAskedByTheHost) {
 
 TEST_F(Events, OfOtherWorkAreNotWaitedForInACapture) {
   EXPECT_EQ(cudaEventRecord(event, stream), cudaSuccess);
-  capture([&] {
-    EXPECT_EQ(cudaStreamWaitEvent(stream, event, 0), cudaErrorStreamCaptureIsolation);
-    EXPECT_EQ(cudaStreamSynchronize(stream), cudaErrorStreamCaptureUnsupported);
-  });
+  EXPECT_EQ(capture([&] { EXPECT_EQ(cudaStreamWaitEvent(stream, event, 0), cudaErrorStreamCaptureIsolation); }),
+            cudaErrorStreamCaptureInvalidated);
   EXPECT_EQ(cudaStreamWaitEvent(stream, event, 0), cudaSuccess);
+}
+
+// Also where the caller does not look at what a call returns.
+TEST_F(Events, ACaptureIsSpoiledByWhatItRefuses) {
+  EXPECT_EQ(cudaEventRecord(event, other), cudaSuccess);
+  const std::function<cudaError_t()> refused[] = {[&] { return cudaStreamSynchronize(stream); },
+                                                  [&] { return cudaEventQuery(event); },
+                                                  [&] { return cudaEventSynchronize(event); },
+                                                  [&] {
+                                                    void* more = nullptr;
+                                                    return cudaMalloc(&more, 4);
+                                                  }};
+  for (const auto& call : refused) {
+    EXPECT_EQ(capture([&] { EXPECT_EQ(call(), cudaErrorStreamCaptureUnsupported); }),
+              cudaErrorStreamCaptureInvalidated);
+  }
+  EXPECT_EQ(capture([&] {
+              cudaEventRecord(event, stream);
+              EXPECT_EQ(cudaEventQuery(event), cudaErrorCapturedEvent);
+            }),
+            cudaErrorStreamCaptureInvalidated);
+  EXPECT_EQ(capture([&] { std::thread([&] { EXPECT_EQ(cudaStreamSynchronize(other), cudaSuccess); }).join(); }),
+            cudaSuccess);  // it is the capturing thread's alone
+}
+
+TEST_F(Events, AStreamThatTakesPartInACaptureMustBeJoined) {
+  const auto fork = [&] {
+    clear_memory(stream);
+    let_wait(other, stream, event);
+    clear_memory(other);
+  };
+  EXPECT_EQ(capture(fork), cudaErrorStreamCaptureUnjoined);
+  EXPECT_EQ(capture([&] {
+              fork();
+              let_wait(stream, other, back);
+            }),
+            cudaSuccess);
+  EXPECT_EQ(capture([&] {
+              fork();
+              let_wait(stream, other, back);
+              clear_memory(other);  // behind the mark
+            }),
+            cudaErrorStreamCaptureUnjoined);
+}
+
+TEST_F(Events, AStreamThatTakesNoPartInACaptureWorksOn) {
+  EXPECT_EQ(capture([&] {
+              *static_cast<int32_t*>(pinned) = 7;
+              clear_memory(other);
+              EXPECT_EQ(cudaMemcpyAsync(pinned, memory, 4, cudaMemcpyDeviceToHost, other), cudaSuccess);
+            }),
+            cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(other), cudaSuccess);
+  EXPECT_EQ(*static_cast<int32_t*>(pinned), 0);
+}
+
+TEST_F(Events, AreOfOneDevice) {
+  ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
+  cudaStream_t foreign = nullptr;
+  cudaStreamCreateWithFlags(&foreign, cudaStreamNonBlocking);
+  EXPECT_EQ(cudaEventRecord(event, foreign), cudaErrorInvalidResourceHandle);
+  EXPECT_EQ(cudaEventRecord(event, stream), cudaSuccess);  // whichever device is the thread's
+  EXPECT_EQ(cudaStreamWaitEvent(foreign, event, 0), cudaSuccess);
+  ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
 }
 
 TEST_F(Events, NeverRecordedAreErrors) {
@@ -77,6 +157,19 @@ std::string failure_of(int32_t* address) {
     return error.what();
   }
   return "";
+}
+
+__global__ void idle_kernel() {}
+
+TEST(Launches, NeedTheDeviceOfTheirStream) {
+  cudaStream_t stream = nullptr;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  const auto launch_on = [&](int device) {
+    cudaSetDevice(device);
+    simt::launch(idle_kernel, "idle", Cuda{0, stream}, {}, 32, 0);
+  };
+  EXPECT_THROW(launch_on(1), Error);
+  EXPECT_NO_THROW(launch_on(0));
 }
 
 TEST(Arguments, OfHostMemoryAreRefusedEvenInAStruct) {
