@@ -52,6 +52,7 @@ void CachingAllocator::deallocate(void* block, size_t bytes) noexcept {
     if (pool->holds(block)) return pool->deallocate(block, bytes);
   }
   const size_t size = size_class(bytes);
+  if (active_ == nullptr) system_.spoil(device_.index, block, size);  // else a graph would do so in every replay
   const std::scoped_lock lock(mutex_);
   live_.erase(block);
   stats_.bytes_in_use -= static_cast<int64_t>(size);
@@ -149,6 +150,7 @@ CachingAllocator& cpu_allocator() {
     auto* made = new CachingAllocator(
         Device::cpu(), {.take = [](int, size_t bytes) { return take_host_memory(bytes); },
                         .give_back = [](int, void* block, size_t bytes) { return give_back_host_memory(block, bytes); },
+                        .spoil = [](int, void*, size_t) noexcept {},
                         .capacity = [](int) { return size_t{0}; },
                         .alignment = 64});
     set_host_scratch_source(

@@ -20,14 +20,23 @@ void* take(int device, size_t bytes) {
   return block;
 }
 
-// Nothing may still use the block: the stream is waited for.
+cudaStream_t stream_of(int device) {
+  return static_cast<cudaStream_t>(std::get<Cuda>(exec_of({Device::Kind::cuda, device})).stream);
+}
+
+// Nothing may still use the block: the stream is waited for. A device on which a kernel has failed refuses every call
+// and keeps the block: whoever gives memory back may be on the way out with that kernel's error.
 bool give_back(int device, void* block, size_t) {
-  cuda_check(cudaSetDevice(device), "cudaSetDevice");
-  cuda_check(
-      cudaStreamSynchronize(static_cast<cudaStream_t>(std::get<Cuda>(exec_of({Device::Kind::cuda, device})).stream)),
-      "cudaStreamSynchronize");
-  cuda_check(cudaFree(block), "cudaFree");
-  return true;
+  return cudaSetDevice(device) == cudaSuccess && cudaStreamSynchronize(stream_of(device)) == cudaSuccess &&
+         cudaFree(block) == cudaSuccess;
+}
+
+// On the emulated device whoever reads freed memory shall read NaN: behind the work that was given so far, and wherever
+// a graph frees memory of its pool, in every replay.
+void spoil([[maybe_unused]] int device, [[maybe_unused]] void* block, [[maybe_unused]] size_t bytes) noexcept {
+#ifdef TESSERA_SIMT
+  cudaMemsetAsync(block, 0xff, bytes, stream_of(device));
+#endif
 }
 
 size_t capacity(int device) {
@@ -41,7 +50,8 @@ std::vector<CachingAllocator*>& gpu_allocators() {
     auto* made = new std::vector<CachingAllocator*>;
     for (int i = 0; i < cuda_device_count(); ++i)
       made->push_back(new CachingAllocator(
-          {Device::Kind::cuda, i}, {.take = take, .give_back = give_back, .capacity = capacity, .alignment = 256}));
+          {Device::Kind::cuda, i},
+          {.take = take, .give_back = give_back, .spoil = spoil, .capacity = capacity, .alignment = 256}));
     set_scratch_source({.take =
                             [](int device, size_t bytes) {
                               return allocate({Device::Kind::cuda, device}, bytes);

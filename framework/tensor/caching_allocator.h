@@ -14,10 +14,12 @@
 namespace tessera {
 
 /// Where blocks come from. `take` returns null when there is no more, `give_back` false for a block that must be kept;
-/// `capacity` is all there is, 0 where unknown.
+/// `capacity` is all there is, 0 where unknown. `spoil` is told of a block that nobody uses until it is handed out
+/// again.
 struct SystemMemory {
   void* (*take)(int device, size_t bytes);
   bool (*give_back)(int device, void* block, size_t bytes);
+  void (*spoil)(int device, void* block, size_t bytes) noexcept;
   size_t (*capacity)(int device);
   size_t alignment;  ///< of every block
 };

@@ -7,6 +7,7 @@
 
 #include "framework/ops.h"
 #include "framework/tensor/allocator.h"
+#include "kernels/elementwise/add.h"
 #include "tests/support/devices.h"
 #include "tests/temporary_folder.h"
 
@@ -84,6 +85,40 @@ TEST_F(DeviceGraphTest, RefusesWaitingAndMemoryThatThePoolDoesNotHave) {
   graph.record(the_work());
   graph.replay();
   EXPECT_EQ(sum_.slice(0, 0, 1).slice(1, 0, 1).item(), 6);
+}
+
+// Whoever reads memory that a recorded step has freed reads NaN after each replay.
+TEST_F(DeviceGraphTest, FreedMemoryOfThePoolIsSpoiled) {
+  DeviceGraph graph(device_);
+  In<4> freed;
+  const auto frees = [&] {
+    const Tensor twice = ops::scale(Variable(sum_), 2).value();
+    sum_.copy_from(twice);
+    freed = twice.in<4>();
+  };
+  graph.rehearse(frees);
+  graph.record(frees);
+  for (int replay = 0; replay < 2; ++replay) {
+    sum_.fill(1);
+    graph.replay();
+    EXPECT_EQ(sum_.slice(0, 0, 1).slice(1, 0, 1).item(), 2);
+    const Tensor read = Tensor::empty({4, 4}, DType::f32, device_);
+    launch(Add{.a = freed, .b = sum_.in<4>(), .y = read.out<4>()}, exec_of(device_));
+    EXPECT_THAT(read.to_vector<float>(), testing::Each(testing::IsNan()));
+  }
+}
+
+// A device on which a kernel has failed refuses every call, as one does to a thread that captures: the graph then goes
+// without another error.
+TEST_F(DeviceGraphTest, CanGoWhenTheDeviceRefusesEveryCall) {
+  auto graph = std::make_unique<DeviceGraph>(device_);
+  graph->rehearse(the_work());
+  cudaStream_t stream = nullptr;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  graph.reset();
+  cudaGraph_t none = nullptr;
+  EXPECT_EQ(cudaStreamEndCapture(stream, &none), cudaErrorStreamCaptureInvalidated);
 }
 #endif
 
