@@ -219,7 +219,7 @@ TEST(GradScaler, ScalesTheLossAndItsGradient) {
 }
 
 // tests/golden/make_grad_scaler.py drove PyTorch's own scaler through these sequences.
-TEST(GradScaler, EqualsPyTorchAtEveryStepOfTenThousandSequences) {
+TEST(GradScalerGolden, EqualsPyTorchAtEveryStepOfTenThousandSequences) {
   const SafetensorsFile golden = SafetensorsFile::open(TESSERA_SOURCE_DIR "/tests/golden/grad_scaler.safetensors");
   const auto bytes = [&](const char* name) {
     return reinterpret_cast<const uint8_t*>(golden.find(name)->bytes.data());
