@@ -87,3 +87,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                               const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
                               cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm, void* workspace,
                               size_t workspace_bytes, cudaStream_t stream);
+
+namespace tessera::simt {
+
+/// How often an algorithm was asked for, which takes a while.
+int64_t algorithm_searches();
+
+}  // namespace tessera::simt

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -36,6 +37,8 @@ struct SimtMatmulPreference {
 };
 
 namespace {
+
+std::atomic<int64_t> searches{0};
 
 using tessera::BFloat16;
 using tessera::DType;
@@ -258,6 +261,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
                                               cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference,
                                               int wanted, cublasLtMatmulHeuristicResult_t* results, int* found) {
+  ++searches;
   *found = 0;
   if (wanted < 1 || !is_valid(*desc, *a, *b, *c, *d)) return CUBLAS_STATUS_INVALID_VALUE;
   *found = 1;  // also where the one result is a refusal
@@ -291,3 +295,5 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
   });
   return CUBLAS_STATUS_SUCCESS;
 }
+
+int64_t tessera::simt::algorithm_searches() { return searches; }

@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 
 #include "tests/kernels/array.h"
+#ifdef TESSERA_SIMT
+#include "kernels/simt/cublaslt.h"
+#endif
 
 namespace tessera {
 namespace {
@@ -321,6 +324,25 @@ TEST(MatMul, ABiasAndAPreActivationAnywhere) {
     }
   }
 }
+
+#ifdef TESSERA_SIMT
+TEST(MatMul, AnAlgorithmIsSearchedForOnce) {
+  if (test_device().is_cpu()) GTEST_SKIP() << "of the GPU";
+  const Case is{.B = 1, .M = 11, .K = 24, .N = 48, .dtype = DType::bf16, .c_dtype = DType::bf16, .bias = DType::bf16};
+  Case taller = is, transposed = is;
+  ++taller.M;
+  transposed.b_transposed = true;
+  for (const Case& each : {is, taller, transposed}) {
+    Problem problem(each), again(each);
+    const int64_t before = simt::algorithm_searches();
+    problem.run();
+    EXPECT_EQ(simt::algorithm_searches(), before + 1);
+    problem.run();
+    again.run();
+    EXPECT_EQ(simt::algorithm_searches(), before + 1);
+  }
+}
+#endif
 
 TEST(MatMul, SameBitsOnAnyNumberOfThreads) {
   for (const auto& [dtype, c_dtype] : kDTypes) {
