@@ -57,7 +57,7 @@ void CachingAllocator::deallocate(void* block, size_t bytes) noexcept {
   live_.erase(block);
   stats_.bytes_in_use -= static_cast<int64_t>(size);
   stats_.bytes_cached += static_cast<int64_t>(size);
-  cached_.emplace(size, block);
+  cached_.emplace_hint(cached_.lower_bound(size), size, block);
 }
 
 bool CachingAllocator::holds(void* block) {
@@ -88,9 +88,10 @@ AllocatorStats CachingAllocator::stats() {
   return all;
 }
 
+// Of a size class the block that came back last, which is the likeliest to be in the caches still.
 void* CachingAllocator::take_cached(size_t size) {
-  const auto found = cached_.find(size);
-  if (found == cached_.end()) return nullptr;
+  const auto found = cached_.lower_bound(size);
+  if (found == cached_.end() || found->first != size) return nullptr;
   void* block = found->second;
   cached_.erase(found);
   stats_.bytes_cached -= static_cast<int64_t>(size);

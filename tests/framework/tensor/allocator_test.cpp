@@ -25,6 +25,15 @@ TEST(Allocator, HandsFreedBlocksOutAgain) {
   EXPECT_EQ(after.bytes_in_use, before.bytes_in_use);
 }
 
+TEST(Allocator, HandsOutFirstWhatCameBackLast) {
+  const auto make = [] { return Tensor::empty({1000}, DType::f32, test_device()); };
+  std::vector<Tensor> tensors{make(), make(), make()};
+  const void* const last = tensors[1].address();
+  tensors[0] = tensors[2] = Tensor();
+  tensors[1] = Tensor();
+  EXPECT_EQ(make().address(), last);
+}
+
 TEST(Allocator, KeepsTheScratchMemoryOfKernels) {
   const AllocatorStats before = allocator_stats(Device::cpu());
   { const HostScratch first(3 << 20); }
