@@ -94,17 +94,21 @@ struct Link {
   Activation activation = Activation::none;
 };
 
-void input_gradient(const Tensor& dy, const Tensor& weight, const Link& below, GradientSlot& dx) {
-  if (!below.pre.defined()) return input_gradient(dy, weight, dx);
-  if (!dx.wanted()) return;
+/// With the input of the layer itself where it is `wanted` and on the way; otherwise undefined.
+Tensor input_gradient(const Tensor& dy, const Tensor& weight, const Link& below, GradientSlot& dx, bool wanted) {
+  if (!below.pre.defined()) input_gradient(dy, weight, dx);
+  if (!below.pre.defined() || !dx.wanted()) return {};
   const Tensor dpre = empty_like(below.pre);
+  Tensor x = wanted ? empty_like(below.pre) : Tensor();
   launch(LinearActivationGradient{.dy = dy.in<2>(),
                                   .weight = weight.in<2>(),
                                   .pre = below.pre.rows().in<2>(),
                                   .activation = below.activation,
-                                  .dpre = dpre.rows().out<2>()},
+                                  .dpre = dpre.rows().out<2>(),
+                                  .x = wanted ? x.rows().out<2>() : Out<2>{}},
          exec_of(dy.device()));
   dx.add(dpre);
+  return x;
 }
 
 /// `below` is the layer that made x; `above`, where there is one, gets this layer's link and takes over its slope.
@@ -133,8 +137,8 @@ Variable run_linear(const Variable& x, const Variable& weight, const Variable& b
                       const Tensor& dy, GradientSlot dx, GradientSlot dw, GradientSlot db, GradientSlot dresidual) {
     dresidual.add(dy);
     const Tensor dp = (sloped.defined() ? activation_gradient(sloped, dy, activation) : dy).to(dtype).rows();
-    input_gradient(dp, w, below, dx);
-    if (dw.wanted()) weight_gradient(dp, x.get().rows(), dw.target(), target_of(db));
+    const Tensor again = input_gradient(dp, w, below, dx, dw.wanted());
+    if (dw.wanted()) weight_gradient(dp, (again.defined() ? again : x.get()).rows(), dw.target(), target_of(db));
     else bias_gradient(dp, target_of(db));
   };
   Variable out = record("linear", y, std::move(backward), x, weight, bias, residual);

@@ -1,7 +1,8 @@
-// On the CPU, where a product has no epilogue to speak of, one kernel after the other.
+// On the CPU an activation's slope is applied panel by panel; the bias gradient is a kernel of its own.
 #include "kernels/matmul/linear_gradients.h"
 
 #include "kernels/matmul/linear_parts.h"
+#include "kernels/matmul/panel.h"
 
 namespace tessera {
 
@@ -10,9 +11,17 @@ void LinearWeightGradient::operator()(Cpu cpu) const {
   if (dbias) linear::row_sum(dy, dbias, dbias_beta)(cpu);
 }
 
-void LinearActivationGradient::operator()(Cpu cpu) const {
-  linear::input_product (*this)(cpu);
-  linear::activation_slope (*this)(cpu);
+void LinearActivationGradient::operator()(Cpu) const {
+  if (dpre.numel() == 0) return;
+  run_matrix({.a = dy,
+              .b = weight,
+              .bias = {},
+              .add = {},
+              .activation = Activation::none,
+              .pre_activation = {},
+              .c = dpre,
+              .beta = 0,
+              .slope = {activation, pre, x}});
 }
 
 }  // namespace tessera

@@ -1,10 +1,10 @@
 // The products of a linear layer's backward with what belongs to them, y = activation(p), p = x·Wᵀ + b:
 //
 //     LinearWeightGradient       dW = beta·dW + dyᵀ·x            db = beta·db + Σ_r dy
-//     LinearActivationGradient   dp = (dy·W) ∘ activation'(p)
+//     LinearActivationGradient   dp = (dy·W) ∘ activation'(p)    x = activation(p)
 //
-// The second is the gradient of the layer below: W and dy are those of the layer that reads activation(p). Dtypes and
-// strides as in matmul.h; sums are f32, or f64 for f64.
+// The second is the gradient of the layer below: W and dy are those of the layer that reads activation(p), and for
+// whose weight gradient x is made again. Dtypes and strides as in matmul.h; sums are f32, or f64 for f64.
 #pragma once
 
 #include "kernels/common/activation.h"
@@ -31,6 +31,7 @@ struct LinearActivationGradient {
   In<2> pre;              ///< [R, C], dy's dtype, contiguous: p
   Activation activation;  ///< not `none`
   Out<2> dpre;            ///< [R, C], dy's dtype, contiguous
+  Out<2> x;               ///< [R, C], dy's dtype, contiguous; absent: not wanted
 
   void operator()(Cpu) const;
   void operator()(Cuda) const;

@@ -36,6 +36,7 @@ void LinearWeightGradient::operator()(Cuda cuda) const {
 }
 
 void LinearActivationGradient::operator()(Cuda cuda) const {
+  if (x) linear::activated (*this)(cuda);
   const MatMul product = linear::input_product(*this);
   const DeviceProduct fused{
       .a = product.a,

@@ -50,6 +50,13 @@ inline GeluBackward activation_slope(const LinearActivationGradient& op) {
           .dx = {op.dpre.data, op.dpre.dtype, {n}, {1}}};
 }
 
+/// x = activation(pre)
+inline Gelu activated(const LinearActivationGradient& op) {
+  const int64_t n = op.pre.shape[0] * op.pre.shape[1];
+  return {
+      .x = {op.pre.data, op.pre.dtype, {n}, {1}}, .activation = op.activation, .y = {op.x.data, op.x.dtype, {n}, {1}}};
+}
+
 /// y = beta·y + Σ_r x
 inline Sum row_sum(const In<2>& x, const Out<1>& y, float beta) {
   return {.x = batch_of_one(x), .scale = 1, .beta = beta, .y = {y.data, y.dtype, {1, y.shape[0]}, {0, y.strides[0]}}};

@@ -24,12 +24,17 @@ int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
 int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
 
 Panel panel_of(Panel op, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+  const auto cut = [=](auto& x) {
+    if (x) x = columns_of(rows_of(x, row, rows), column, columns);
+  };
   op.a = rows_of(op.a, row, rows);
   op.b = columns_of(op.b, column, columns);
   if (op.bias) op.bias.data = address_of(op.bias.data, op.bias.dtype, column * op.bias.strides[0]);
-  if (op.add) op.add = columns_of(rows_of(op.add, row, rows), column, columns);
-  if (op.pre_activation) op.pre_activation = columns_of(rows_of(op.pre_activation, row, rows), column, columns);
-  op.c = columns_of(rows_of(op.c, row, rows), column, columns);
+  cut(op.add);
+  cut(op.pre_activation);
+  cut(op.slope.pre);
+  cut(op.slope.activated);
+  cut(op.c);
   return op;
 }
 
@@ -76,7 +81,7 @@ void run_panels(const Panel& op) {
 
 /// One matrix of the batch; b is made plain, some columns at a time.
 template <class Factor>
-void run_matrix(const Panel& op) {
+void run_matrix_as(const Panel& op) {
   const auto [rows, columns] = op.c.shape;
   const int64_t inner = op.a.shape[1];
   const bool needs_rows = std::is_same_v<Factor, double> || (std::is_same_v<Factor, float> && rows >= kTransposeRows);
@@ -111,23 +116,22 @@ MatMul merged(const MatMul& op) {
 
 template <class Matrix, class View>
 Matrix matrix_of(const View& x, int64_t i) {
-  if (!x) return {};
   const auto& [batch, rows, columns] = x.shape;
-  return {address_of(x.data, x.dtype, i * x.strides[0]), x.dtype, {rows, columns}, {x.strides[1], x.strides[2]}};
+  const auto data = x ? address_of(x.data, x.dtype, i * x.strides[0]) : nullptr;
+  return {data, x.dtype, {rows, columns}, {x.strides[1], x.strides[2]}};
 }
 
-template <class Factor>
 void run(const MatMul& op) {
   const int64_t batches = op.c.shape[0];
   const auto run_one = [&](int64_t i) {
-    run_matrix<Factor>({.a = matrix_of<In<2>>(op.a, i),
-                        .b = matrix_of<In<2>>(op.b, i),
-                        .bias = op.bias,
-                        .add = matrix_of<In<2>>(op.add, i),
-                        .activation = op.activation,
-                        .pre_activation = matrix_of<Out<2>>(op.pre_activation, i),
-                        .c = matrix_of<Out<2>>(op.c, i),
-                        .beta = op.beta});
+    run_matrix({.a = matrix_of<In<2>>(op.a, i),
+                .b = matrix_of<In<2>>(op.b, i),
+                .bias = op.bias,
+                .add = matrix_of<In<2>>(op.add, i),
+                .activation = op.activation,
+                .pre_activation = matrix_of<Out<2>>(op.pre_activation, i),
+                .c = matrix_of<Out<2>>(op.c, i),
+                .beta = op.beta});
   };
   // With a matrix for every thread each works on its own; otherwise all work on one after the other.
   if (batches >= omp_get_max_threads()) return parallel_for(batches, 1, run_one);
@@ -136,12 +140,14 @@ void run(const MatMul& op) {
 
 }  // namespace
 
+void run_matrix(const Panel& op) {
+  if (op.a.dtype == DType::f64) run_matrix_as<double>(op);
+  else if (op.a.dtype == DType::bf16 && has_bf16_products()) run_matrix_as<BFloat16>(op);
+  else run_matrix_as<float>(op);
+}
+
 void MatMul::operator()(Cpu) const {
-  if (c.numel() == 0) return;
-  const MatMul op = merged(*this);
-  if (a.dtype == DType::f64) run<double>(op);
-  else if (a.dtype == DType::bf16 && has_bf16_products()) run<BFloat16>(op);
-  else run<float>(op);
+  if (c.numel() > 0) run(merged(*this));
 }
 
 }  // namespace tessera

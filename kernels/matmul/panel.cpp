@@ -72,6 +72,25 @@ void finish_row(const Panel& panel, const In<2>& p, int64_t i, T* buffer) {
   convert_out(to, columns, address_of(c.data, c.dtype, offset), c.dtype, 1);
 }
 
+/// Multiplies row `i` of the product by the slopes.
+template <class T>
+void apply_slope(const Slope& slope, int64_t i, int64_t n, T* row, T* buffer) {
+  const T* x = load_run(slope.pre, i * slope.pre.strides[0], n, buffer);
+  T* y = slope.activated ? target_run(slope.activated, i * slope.activated.strides[0], buffer + n) : buffer + n;
+  const auto each = [=](auto function, auto function_slope) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+      const T v = x[j];  // both functions share what they compute of it
+      y[j] = function(v);
+      row[j] *= function_slope(v);
+    }
+  };
+  if (slope.activation == Activation::gelu_tanh)
+    each([](T v) { return gelu_tanh(v); }, [](T v) { return gelu_tanh_slope(v); });
+  else each([](T v) { return gelu_exact(v); }, [](T v) { return gelu_exact_slope(v); });
+  if (slope.activated) store_run(y, slope.activated, i * slope.activated.strides[0], n);
+}
+
 /// sum += a·b if it was started, else sum = a·b.
 template <class Factor>
 void multiply(const Panel& panel, const Out<2>& sum, bool started) {
@@ -87,9 +106,9 @@ void multiply(const Panel& panel, const Out<2>& sum, bool started) {
   else multiply_bf16(product);
 }
 
-/// True where nothing is added to the product before it is rounded.
+/// True where nothing is done to the product before it is rounded.
 bool is_bare(const Panel& panel) {
-  return !panel.bias && (panel.activation != Activation::none || (!panel.add && panel.beta == 0));
+  return !panel.bias && !panel.slope.pre && (panel.activation != Activation::none || (!panel.add && panel.beta == 0));
 }
 
 }  // namespace
@@ -129,7 +148,8 @@ void run_panel(Panel panel) {
   const Out<2> sum = direct ? p : Out<2>{memory, dtype_of<T>(), {rows, columns}, {columns, 1}};
   multiply<Factor>(panel, sum, start<T>(panel, sum));
   T* const buffer = workspace<T, 0>(2 * columns);
-  for (int64_t i = 0; i < rows && (!direct || activated); ++i) {
+  for (int64_t i = 0; i < rows && (!direct || activated || panel.slope.pre); ++i) {
+    if (panel.slope.pre) apply_slope(panel.slope, i, columns, sum.as<T>() + i * sum.strides[0], buffer);
     if (!direct) convert_out(memory + i * columns, columns, address_of(p.data, p.dtype, i * p.strides[0]), p.dtype, 1);
     if (activated) finish_row(panel, read_only(p), i, buffer);
   }

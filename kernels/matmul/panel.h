@@ -9,7 +9,14 @@
 
 namespace tessera {
 
-/// c = activation(a·b + bias) + add + beta·c, by the rules of matmul.h.
+/// A gradient's way back through an activation: the product is multiplied by its slope at `pre`, in f32 (f64 for f64).
+struct Slope {
+  Activation activation;
+  In<2> pre;         ///< [M, N]; absent: no activation to go through
+  Out<2> activated;  ///< [M, N], pre's dtype: activation(pre), on the same way
+};
+
+/// c = activation(a·b + bias) + add + beta·c, by the rules of matmul.h, or c = (a·b) ∘ slope.
 struct Panel {
   In<2> a;  ///< [M, K]
   In<2> b;  ///< [K, N]
@@ -19,6 +26,7 @@ struct Panel {
   Out<2> pre_activation;
   Out<2> c;  ///< [M, N]
   float beta;
+  Slope slope = {};
   const void* packed_b = nullptr;  ///< b once more, as `pack_bf16` arranges it; absent: not packed
 };
 
@@ -26,6 +34,9 @@ struct Panel {
 /// library has such products; b is plain in it.
 template <class Factor>
 void run_panel(Panel panel);
+
+/// Computes a whole product, by all threads.
+void run_matrix(const Panel& op);
 
 /// True where a product reads x as it is: it holds `Factor`, one stride is 1, and rows or columns do not overlap.
 template <class Factor>

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/elementwise/gelu.h"
 #include "tests/kernels/array.h"
 
 namespace tessera {
@@ -56,7 +57,7 @@ TEST(LinearGradients, ThroughTheActivation) {
       for (const int64_t in : {kIn, kIn - 1}) {  // cuBLASLt wants lines of a multiple of eight
         const Array dy = Array::random(dtype, {kRows, kOut}, 1), weight = Array::random(dtype, {kOut, in}, 2);
         const Array pre = Array::random(dtype, {kRows, in}, 3, -3, 3);
-        Array dpre(dtype, {kRows, in});
+        Array dpre(dtype, {kRows, in}), x(dtype, {kRows, in}), activated(dtype, {kRows * in});
         std::vector<double> expected(kRows * in);
         for (int64_t r = 0; r < kRows; ++r) {
           for (int64_t c = 0; c < in; ++c) {
@@ -69,8 +70,13 @@ TEST(LinearGradients, ThroughTheActivation) {
                                                     .weight = weight.in<2>(),
                                                     .pre = pre.in<2>(),
                                                     .activation = activation,
-                                                    .dpre = dpre.out<2>()});
+                                                    .dpre = dpre.out<2>(),
+                                                    .x = in == kIn ? x.out<2>() : Out<2>{}});
         expect_close(dpre, expected, 4 * rounding_unit(dtype), 2 * tolerance(dtype));
+        if (in != kIn) continue;
+        run_on_test_device(
+            Gelu{.x = {pre.in<2>().data, dtype, {kRows * in}, {1}}, .activation = activation, .y = activated.out<1>()});
+        for (int64_t i = 0; i < kRows * in; ++i) ASSERT_EQ(x[i], activated[i]) << to_string(activation) << " " << i;
       }
     }
   }
