@@ -45,6 +45,23 @@ namespace tessera {
   return std::copysign(magnitude < 0.55f ? near : far, x);
 }
 
+/// e^(−x²/2). Relative error ≤ 1e-6 for |x| ≤ 5 and ≤ 1e-5 as far as it is a normal number; 0 beyond.
+[[gnu::always_inline]] inline float fast_bell(float x) {
+  constexpr float kRounder = 0x1.8p23f + 127;  // leaves the nearest integer, biased as an exponent is
+  constexpr float kScale = 0.72134751f;        // log₂(e) / 2, and what this number lacks of it
+  constexpr float kRest = 9.6298e-9f;
+  const float z = x * x;
+  const float shifted = kRounder - z * kScale;
+  const float r = ((kRounder - shifted) - z * kScale) - z * kRest;
+  float p = 0.0013276472f;  // 2^r
+  p = p * r + 0.0096755413f;
+  p = p * r + 0.0555071327f;
+  p = p * r + 0.2402211972f;
+  p = p * r + 0.693146967f;
+  p = p * r + 1.0000000717f;
+  return z > 174.6f ? 0.0f : p * bits_as<float>(bits_as<int32_t>(shifted) << 23);
+}
+
 /// Φ(x) and φ(x), the distribution function and the density of the standard normal distribution.
 template <class T>
 struct Normal {
@@ -54,7 +71,7 @@ struct Normal {
 /// Relative error of both ≤ 1e-6 for |x| ≤ 5 and ≤ 1e-5 as far as they are normal numbers.
 [[gnu::always_inline]] inline Normal<float> fast_normal(float x) {
   const float magnitude = std::fabs(x);
-  const float bell = fast_exp(-0.5f * x * x);
+  const float bell = fast_bell(x);
   const float t = 1.0f / (1.0f + 0.3f * magnitude);
   float p = 0.03593179145f;  // Φ(−|x|) = e^(−x²/2) · t · p(t)
   p = p * t - 0.1582762259f;

@@ -57,6 +57,18 @@ TEST(VectorMath, Tanh) {
   EXPECT_TRUE(std::isnan(fast_tanh(std::nanf(""))));
 }
 
+TEST(VectorMath, Bell) {
+  const auto fast = [](float x) { return fast_bell(x); };
+  const auto exact = [](double x) { return std::exp(-0.5 * x * x); };
+  EXPECT_LE(worst(fast, exact, -5, 5), 1e-6);
+  EXPECT_LE(worst(fast, exact, -13.2f, 13.2f), 1e-5);
+  EXPECT_NEAR(fast_bell(0), 1, 1.2e-7);
+  EXPECT_EQ(fast_bell(13.3f), 0.0f);
+  EXPECT_EQ(fast_bell(-1e30f), 0.0f);
+  EXPECT_EQ(fast_bell(kInfinity), 0.0f);
+  EXPECT_TRUE(std::isnan(fast_bell(std::nanf(""))));
+}
+
 TEST(VectorMath, Normal) {
   const auto distribution = [](float x) { return fast_normal(x).distribution; };
   const auto exact = [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); };
