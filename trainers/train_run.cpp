@@ -139,6 +139,9 @@ void TrainRun::print_header() {
   fmt::print("tokens per iteration will be: {}\n", human_integer(trainer_.tokens_per_step()));
   fmt::print("device: {}, {} threads, measured peak {:.0f} GFLOP/s\n", to_string(trainer_.device()), threads_,
              peak_flops_ / 1e9);
+  if (kHasCuda && config().device == "auto" && trainer_.device().is_cpu()) {
+    fmt::print("no GPU is used: {}\n", cuda_trouble(0));
+  }
   if (!trainer_.device().is_cpu() && !trainer_.why_no_graph().empty()) {
     fmt::print("cuda graph: off, because {}\n", trainer_.why_no_graph());
   }

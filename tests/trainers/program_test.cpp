@@ -95,6 +95,19 @@ TEST_F(ProgramTest, ItsConfigRepeatsARun) {
   EXPECT_EQ(weights("run"), weights("after_a_resume"));
 }
 
+#ifdef TESSERA_SIMT
+TEST_F(ProgramTest, ARunSaysWhyItUsesNoGpu) {
+  EXPECT_THAT(good({"train", "toy.cfg", "--device=auto"}),
+              AllOf(HasSubstr("device: cuda:0"), Not(HasSubstr("no GPU"))));
+  setenv("TESSERA_SIMT_DEVICES", "0", 1);
+  EXPECT_THAT(good({"train", "toy.cfg", "--device=auto", "--out_dir=on_cpu"}),
+              AllOf(HasSubstr("device: cpu"), HasSubstr("no GPU is used: no GPU is visible\n")));
+  EXPECT_THAT(bad(1, {"train", "toy.cfg", "--device=cuda", "--out_dir=nowhere"}),
+              HasSubstr("device: cuda:0 was asked for, but no GPU is visible"));
+  unsetenv("TESSERA_SIMT_DEVICES");
+}
+#endif
+
 TEST_F(ProgramTest, ARunThatWasMovedIsWhereItLies) {
   good({"train", "toy.cfg"});
   fs::create_directories(folder_ / "elsewhere");
