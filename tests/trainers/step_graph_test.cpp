@@ -122,5 +122,23 @@ TEST_F(StepGraphTest, AShapeIsRecordedOnceItHasBeenSeenOften) {
   EXPECT_EQ(graph.replays(), 3);
 }
 
+#ifdef TESSERA_SIMT
+// Here because the host asks for a number.
+TEST_F(StepGraphTest, AStepThatCannotBeRecordedRunsAllTheSame) {
+  StepGraph graph(test_device(), 1, "");
+  const std::vector<MicroStep> steps{{.batch = {.ids = {1, 2}, .targets = {2, 3}, .rows = 1}}};
+  const Tensor sum = Tensor::zeros({}, DType::f64, test_device());
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 6; ++i) {
+    graph.run(steps, i, 0, [&](std::span<const MicroInput>, DropoutKeys*) { sum.fill(sum.item() + 1); });
+  }
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(sum.item(), 6);
+  EXPECT_EQ(graph.replays(), 0);
+  EXPECT_THAT(graph.why_not(), testing::HasSubstr("recording a step failed: cuda: "));
+  EXPECT_EQ(said, "cuda_graph: off, because " + graph.why_not() + "\n");
+}
+#endif
+
 }  // namespace
 }  // namespace tessera
