@@ -48,16 +48,15 @@ namespace tessera {
 /// e^(−x²/2). Relative error ≤ 1e-6 for |x| ≤ 5 and ≤ 1e-5 as far as it is a normal number; 0 beyond.
 [[gnu::always_inline]] inline float fast_bell(float x) {
   constexpr float kRounder = 0x1.8p23f + 127;  // leaves the nearest integer, biased as an exponent is
-  constexpr float kScale = 0.72134751f;        // log₂(e) / 2, and what this number lacks of it
-  constexpr float kRest = 9.6298e-9f;
   const float z = x * x;
-  const float shifted = kRounder - z * kScale;
-  const float r = ((kRounder - shifted) - z * kScale) - z * kRest;
-  float p = 0.0013276472f;  // 2^r
-  p = p * r + 0.0096755413f;
-  p = p * r + 0.0555071327f;
-  p = p * r + 0.2402211972f;
-  p = p * r + 0.693146967f;
+  const float shifted = kRounder - z * 0.72134752f;  // log₂(e) / 2
+  const float n = kRounder - shifted;
+  const float r = (n * 0x1.62e4p0f - z) + n * 2.85721364e-6f;  // 2n·ln 2 − z, in two parts
+  float p = 0.000259301722f;                                   // e^(r/2)
+  p = p * r + 0.00261971137f;
+  p = p * r + 0.0208344684f;
+  p = p * r + 0.124997237f;
+  p = p * r + 0.499999846f;
   p = p * r + 1.0000000717f;
   return z > 174.6f ? 0.0f : p * bits_as<float>(bits_as<int32_t>(shifted) << 23);
 }
