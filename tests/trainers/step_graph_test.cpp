@@ -9,6 +9,7 @@
 #include "tests/support/toy_config.h"
 #include "tests/temporary_folder.h"
 #include "trainers/trainer.h"
+#include "trainers/trainer_parts.h"
 
 namespace tessera {
 namespace {
@@ -99,12 +100,27 @@ TEST_F(StepGraphTest, RecordsOtherModelsToo) {
   EXPECT_EQ(graph.replays(), 3);
 }
 
+// Two ranks whose tensors leave the device, as those of MPI do.
+class RanksOfTheHost final : public Communicator {
+ public:
+  RanksOfTheHost() : Communicator(0, 2) {}
+  std::string_view transport() const override { return "MPI"; }
+  Ticket start_all_reduce(const Tensor&, Reduction) override { return 0; }
+  Ticket start_reduce_scatter(const Tensor&) override { return 0; }
+  Ticket start_all_gather(const Tensor&) override { return 0; }
+  Ticket start_broadcast(const Tensor&, int) override { return 0; }
+  void wait(Ticket) override {}
+  void barrier() override {}
+};
+
 TEST_F(StepGraphTest, SaysWhyNothingIsRecorded) {
   EXPECT_EQ(Trainer(config(Config::CudaGraph::automatic)).why_no_graph(), "");
   EXPECT_EQ(Trainer(config(Config::CudaGraph::off)).why_no_graph(), "cuda_graph = off");
   Config parallel = config(Config::CudaGraph::automatic);
   parallel.parallel = true;
   EXPECT_EQ(Trainer(parallel).why_no_graph(), "parallel = True uses more than one device");
+  EXPECT_EQ(reason_for_no_graph(config(Config::CudaGraph::automatic), RanksOfTheHost()),
+            "gradients of several ranks travel through the host");
 }
 
 TEST_F(StepGraphTest, AShapeIsRecordedOnceItHasBeenSeenOften) {
