@@ -27,10 +27,14 @@ __global__ void adamw_kernel(const __grid_constant__ AdamWArguments op) {
   const T step = static_cast<T>(state.learning_rate / (1 - state.beta1_power));
   const T root = static_cast<T>(1 / sqrt(1 - state.beta2_power));
   T w[kVector], m[kVector], v[kVector], gradient[kVector];
-  load_run(op.weight, i, n, w);
-  load_run(op.moment1, i, n, m);
-  load_run(op.moment2, i, n, v);
-  load_run(op.gradient, i, n, gradient);
+  fetch_run(op.weight, i, n, w);
+  fetch_run(op.moment1, i, n, m);
+  fetch_run(op.moment2, i, n, v);
+  fetch_run(op.gradient, i, n, gradient);
+  widen_run(op.weight.dtype, w);
+  widen_run(op.moment1.dtype, m);
+  widen_run(op.moment2.dtype, v);
+  widen_run(op.gradient.dtype, gradient);
 #pragma unroll
   for (int k = 0; k < kVector; ++k) {
     const T g = factor * gradient[k];

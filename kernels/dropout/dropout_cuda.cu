@@ -23,8 +23,10 @@ __global__ void dropout_kernel(const __grid_constant__ DropoutArguments op) {
   const int n = run_length(width - c);
   const auto index = static_cast<uint64_t>(op.first_row + row);
   T x[kVector], residual[kVector] = {};
-  load_run(op.x, row * op.x.strides[0] + c, n, x);
-  if (op.residual) load_run(op.residual, row * op.residual.strides[0] + c, n, residual);
+  fetch_run(op.x, row * op.x.strides[0] + c, n, x);
+  if (op.residual) fetch_run(op.residual, row * op.residual.strides[0] + c, n, residual);
+  widen_run(op.x.dtype, x);
+  widen_run(op.residual.dtype, residual);
 #pragma unroll
   for (int quad = 0; quad < kVector / 4; ++quad) {
     const Words words = philox(op.key, {static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32),

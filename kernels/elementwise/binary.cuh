@@ -12,8 +12,10 @@ __global__ void binary_kernel(Elements<4> a, Elements<4> b, Elements<4> y, Layou
   int64_t offset[3];
   const int n = layout.locate(run, offset);
   T left[kVector], right[kVector];
-  load_run(a, offset[0], n, left, layout.strides[0][4]);
-  load_run(b, offset[1], n, right, layout.strides[1][4]);
+  fetch_run(a, offset[0], n, left, layout.strides[0][4]);
+  fetch_run(b, offset[1], n, right, layout.strides[1][4]);
+  widen_run(a.dtype, left);
+  widen_run(b.dtype, right);
 #pragma unroll
   for (int k = 0; k < kVector; ++k) left[k] = f(left[k], right[k]);
   store_run(y, offset[2], n, left, layout.strides[2][4]);

@@ -23,8 +23,10 @@ __global__ void map_backward_kernel(Elements<1> x, Elements<1> dy, Elements<1> d
   if (i >= x.shape[0]) return;
   const int n = run_length(x.shape[0] - i);
   T values[kVector], gradients[kVector];
-  load_run(x, i, n, values);
-  load_run(dy, i, n, gradients);
+  fetch_run(x, i, n, values);
+  fetch_run(dy, i, n, gradients);
+  widen_run(x.dtype, values);
+  widen_run(dy.dtype, gradients);
 #pragma unroll
   for (int k = 0; k < kVector; ++k) values[k] = f(values[k], gradients[k]);
   store_run(dx, i, n, values);

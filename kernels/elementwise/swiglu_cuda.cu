@@ -24,8 +24,10 @@ __global__ void swiglu_kernel(Elements<2> gate_up, Elements<2> y) {
   const Place at = place_of(y.shape[0], y.shape[1]);
   if (at.length == 0) return;
   T gate[kVector], up[kVector];
-  load_run(gate_up, at.row * gate_up.strides[0] + at.column, at.length, gate);
-  load_run(gate_up, at.row * gate_up.strides[0] + y.shape[1] + at.column, at.length, up);
+  fetch_run(gate_up, at.row * gate_up.strides[0] + at.column, at.length, gate);
+  fetch_run(gate_up, at.row * gate_up.strides[0] + y.shape[1] + at.column, at.length, up);
+  widen_run(gate_up.dtype, gate);
+  widen_run(gate_up.dtype, up);
 #pragma unroll
   for (int k = 0; k < kVector; ++k) up[k] *= SiluFunction::value(gate[k]);
   store_run(y, at.row * y.strides[0] + at.column, at.length, up);
@@ -37,9 +39,12 @@ __global__ void swiglu_backward_kernel(Elements<2> gate_up, Elements<2> dy, Elem
   const Place at = place_of(dy.shape[0], width);
   if (at.length == 0) return;
   T gate[kVector], up[kVector], gradient[kVector];
-  load_run(gate_up, at.row * gate_up.strides[0] + at.column, at.length, gate);
-  load_run(gate_up, at.row * gate_up.strides[0] + width + at.column, at.length, up);
-  load_run(dy, at.row * dy.strides[0] + at.column, at.length, gradient);
+  fetch_run(gate_up, at.row * gate_up.strides[0] + at.column, at.length, gate);
+  fetch_run(gate_up, at.row * gate_up.strides[0] + width + at.column, at.length, up);
+  fetch_run(dy, at.row * dy.strides[0] + at.column, at.length, gradient);
+  widen_run(gate_up.dtype, gate);
+  widen_run(gate_up.dtype, up);
+  widen_run(dy.dtype, gradient);
 #pragma unroll
   for (int k = 0; k < kVector; ++k) {
     up[k] *= gradient[k] * SiluFunction::slope(gate[k]);

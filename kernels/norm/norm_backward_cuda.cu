@@ -82,17 +82,25 @@ __global__ void __launch_bounds__(Members == Team::warp ? 32 * kRowsPerBlock : k
        row += Members == Team::warp ? kRowsPerBlock : 1) {
     const T mean = norm.mean ? norm.mean.as<T>()[row * norm.mean.strides[0]] : T(0);
     const T rstd = norm.rstd.as<T>()[row * norm.rstd.strides[0]];
-    const T factor = norm.normalized ? T(1) : rstd;  // ŝ = (x − mean)·factor
-    T x[Runs][kVector] = {}, g[Runs][kVector] = {};  // x becomes ŝ
+    const T factor = norm.normalized ? T(1) : rstd;                             // ŝ = (x − mean)·factor
+    T x[Runs][kVector] = {}, g[Runs][kVector] = {}, other[Runs][kVector] = {};  // x becomes ŝ
     RowSums<T> sums{0, 0};
+#pragma unroll
+    for (int r = 0; r < Runs; ++r) {  // all of the row is on its way before the first of it is used
+      const RowRun<Members> run(r, width);
+      if (run.length == 0) continue;
+      fetch_run(norm.x, row * norm.x.strides[0] + run.begin, run.length, x[r]);
+      fetch_run(norm.dy, row * norm.dy.strides[0] + run.begin, run.length, g[r]);
+      if (norm.dsum) fetch_run(norm.dsum, row * norm.dsum.strides[0] + run.begin, run.length, other[r]);
+    }
 #pragma unroll
     for (int r = 0; r < Runs; ++r) {
       const RowRun<Members> run(r, width);
       if (run.length == 0) continue;
       T w[kVector];
-      load_run(norm.x, row * norm.x.strides[0] + run.begin, run.length, x[r]);
-      load_run(norm.dy, row * norm.dy.strides[0] + run.begin, run.length, g[r]);
       load_or(norm.weight, run.begin, run.length, T(1), w);
+      widen_run(norm.x.dtype, x[r]);
+      widen_run(norm.dy.dtype, g[r]);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) {  // g is 0 behind the end
         x[r][k] = (x[r][k] - mean) * factor;
@@ -109,10 +117,9 @@ __global__ void __launch_bounds__(Members == Team::warp ? 32 * kRowsPerBlock : k
     for (int r = 0; r < Runs; ++r) {
       const RowRun<Members> run(r, width);
       if (run.length == 0) continue;
-      T other[kVector] = {};
-      if (norm.dsum) load_run(norm.dsum, row * norm.dsum.strides[0] + run.begin, run.length, other);
+      if (norm.dsum) widen_run(norm.dsum.dtype, other[r]);
 #pragma unroll
-      for (int k = 0; k < kVector; ++k) x[r][k] = gradient_of(x[r][k], g[r][k], rstd, sums, other[k]);
+      for (int k = 0; k < kVector; ++k) x[r][k] = gradient_of(x[r][k], g[r][k], rstd, sums, other[r][k]);
       store_run(norm.dx, row * norm.dx.strides[0] + run.begin, run.length, x[r]);
     }
   }

@@ -16,33 +16,53 @@ struct NormArguments {
   Elements<1> mean, rstd;
 };
 
-/// s = x + residual, rounded to the dtype of `sum` where it is stored.
+/// Asks for a run of x and residual.
 template <class T>
-__device__ void load_sum(const NormArguments& norm, int64_t row, int64_t c, int n, T (&s)[kVector]) {
-  load_run(norm.x, row * norm.x.strides[0] + c, n, s);
+__device__ void fetch_terms(const NormArguments& norm, int64_t row, int64_t c, int n, T (&x)[kVector],
+                            T (&residual)[kVector]) {
+  fetch_run(norm.x, row * norm.x.strides[0] + c, n, x);
+  if (norm.residual) fetch_run(norm.residual, row * norm.residual.strides[0] + c, n, residual);
+}
+
+/// x = x + residual, rounded to the dtype of `sum` where it is stored.
+template <class T>
+__device__ void add_terms(const NormArguments& norm, int64_t row, int64_t c, int n, T (&x)[kVector],
+                          T (&residual)[kVector]) {
+  widen_run(norm.x.dtype, x);
   if (norm.residual) {
-    T other[kVector];
-    load_run(norm.residual, row * norm.residual.strides[0] + c, n, other);
+    widen_run(norm.residual.dtype, residual);
 #pragma unroll
-    for (int k = 0; k < kVector; ++k) s[k] += other[k];
+    for (int k = 0; k < kVector; ++k) x[k] += residual[k];
   }
   if (norm.sum) {
-    store_run(norm.sum, row * norm.sum.strides[0] + c, n, s);
+    store_run(norm.sum, row * norm.sum.strides[0] + c, n, x);
 #pragma unroll
-    for (int k = 0; k < kVector; ++k) s[k] = round_to(norm.sum.dtype, s[k]);
+    for (int k = 0; k < kVector; ++k) x[k] = round_to(norm.sum.dtype, x[k]);
   }
 }
 
-/// A row stays in its team's registers: everything is read once.
+template <class T>
+__device__ void load_sum(const NormArguments& norm, int64_t row, int64_t c, int n, T (&s)[kVector]) {
+  T residual[kVector];
+  fetch_terms(norm, row, c, n, s, residual);
+  add_terms(norm, row, c, n, s, residual);
+}
+
+/// A row stays in its team's registers: everything is read once, and all of it is on its way before the first is used.
 template <class T, Team Members, int Runs>
 __global__ void __launch_bounds__(kBlockThreads) norm_kernel(const __grid_constant__ NormArguments norm) {
   const int64_t row = Members == Team::warp ? warp_row() : block_index().x, width = norm.x.shape[1];
   if (row >= norm.x.shape[0]) return;
-  T s[Runs][kVector] = {}, total = 0, squares = 0;
+  T s[Runs][kVector] = {}, residual[Runs][kVector], total = 0, squares = 0;
 #pragma unroll
   for (int r = 0; r < Runs; ++r) {
     const RowRun<Members> run(r, width);
-    if (run.length > 0) load_sum(norm, row, run.begin, run.length, s[r]);
+    if (run.length > 0) fetch_terms(norm, row, run.begin, run.length, s[r], residual[r]);
+  }
+#pragma unroll
+  for (int r = 0; r < Runs; ++r) {
+    const RowRun<Members> run(r, width);
+    if (run.length > 0) add_terms(norm, row, run.begin, run.length, s[r], residual[r]);
 #pragma unroll
     for (int k = 0; k < kVector; ++k) total += s[r][k];  // 0 behind the end
   }

@@ -99,6 +99,11 @@ struct alignas(16) Chunk {
       }
     }
   }
+  /// Sixteen-bit elements as they are, two in a float.
+  __device__ void get_pairs(float* to) const {
+#pragma unroll
+    for (int p = 0; p < 4; ++p) to[p] = bits_as<float>(parts[p]);
+  }
   template <class T>
   __device__ void set(const T* from) {
 #pragma unroll
@@ -112,18 +117,30 @@ struct alignas(16) Chunk {
   }
 };
 
+/// Loads a run; 16-bit elements stay as they lie in memory where T has room for two.
 template <class T>
-struct LoadRun {
+struct FetchRun {
   int64_t stride;
   int count;
   T* to;
   template <class From>
   __device__ void operator()(const From* from) const {
+    constexpr bool kPairs = sizeof(From) == 2 && sizeof(T) == 4;
     constexpr int kPerChunk = Chunk<From>::kElements;
     if (stride == 1 && count == kVector && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
 #pragma unroll
-      for (int c = 0; c < kVector / kPerChunk; ++c)
-        Chunk<From>(reinterpret_cast<const Chunk<From>*>(from)[c]).get(to + c * kPerChunk);
+      for (int c = 0; c < kVector / kPerChunk; ++c) {
+        const Chunk<From> chunk(reinterpret_cast<const Chunk<From>*>(from)[c]);
+        if constexpr (kPairs) chunk.get_pairs(to);
+        else chunk.get(to + c * kPerChunk);
+      }
+    } else if constexpr (kPairs) {
+#pragma unroll
+      for (int i = 0; i < kVector; i += 2) {
+        const uint32_t low = i < count ? from[i * stride].bits : 0,
+                       high = i + 1 < count ? from[(i + 1) * stride].bits : 0;
+        to[i / 2] = bits_as<float>(low | high << 16);
+      }
     } else {
 #pragma unroll
       for (int i = 0; i < kVector; ++i) to[i] = i < count ? widen_element<T>(from[i * stride]) : T(0);
@@ -173,10 +190,32 @@ struct StoreOne {
   }
 };
 
+template <class Element>
+__device__ void widen_pairs(float (&run)[kVector]) {
+#pragma unroll
+  for (int p = kVector / 2 - 1; p >= 0; --p) unpack<Element>(bits_as<uint32_t>(run[p]), run[2 * p], run[2 * p + 1]);
+}
+
+/// The first half of `load_run`, which does not wait for what it loads: `widen_run` does. A kernel that asks for all
+/// its runs before it widens the first has them all on their way at once.
+template <class T, int Rank>
+__device__ void fetch_run(const Elements<Rank>& x, int64_t offset, int count, T (&to)[kVector], int64_t stride = 1) {
+  with_float_type(x.data, x.dtype, offset, FetchRun<T>{stride, count, to});
+}
+/// Makes numbers of a fetched run of `dtype`.
+template <class T>
+__device__ void widen_run(DType dtype, T (&run)[kVector]) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (dtype == DType::bf16) widen_pairs<BFloat16>(run);
+    if (dtype == DType::f16) widen_pairs<Half>(run);
+  }
+}
+
 /// to[i] = the element `offset + i·stride` for i < count ≤ kVector, 0 behind them. Floating dtypes.
 template <class T, int Rank>
 __device__ void load_run(const Elements<Rank>& x, int64_t offset, int count, T (&to)[kVector], int64_t stride = 1) {
-  with_float_type(x.data, x.dtype, offset, LoadRun<T>{stride, count, to});
+  fetch_run(x, offset, count, to, stride);
+  widen_run(x.dtype, to);
 }
 template <class T, int Rank>
 __device__ void store_run(const Elements<Rank>& y, int64_t offset, int count, const T (&from)[kVector],

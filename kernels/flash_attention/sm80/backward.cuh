@@ -28,8 +28,10 @@ __global__ void __launch_bounds__(256)
     for (int64_t d = lane * kVector; d < op.q.shape[3]; d += lanes * kVector) {
       const int n = run_length(op.q.shape[3] - d);
       float left[kVector], right[kVector];
-      load_run(op.dout, dout + d, n, left);
-      load_run(op.out, out + d, n, right);
+      fetch_run(op.dout, dout + d, n, left);
+      fetch_run(op.out, out + d, n, right);
+      widen_run(op.dout.dtype, left);
+      widen_run(op.out.dtype, right);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) sum += left[k] * right[k];
     }
