@@ -8,6 +8,7 @@ namespace tessera {
 namespace {
 
 constexpr int kMostThreads = 512;
+constexpr int kBatch = 2;  ///< runs that a thread asks for before it uses the first
 
 struct LossArguments {
   Elements<2> logits;
@@ -96,15 +97,23 @@ __device__ Row keep(const Row& row, int64_t width, Smem<T>& smem) {
 template <class T>
 __device__ OnlineSum<T> sum_of(const Row& row, int64_t width) {
   OnlineSum<T> total{-INFINITY, 0};
-  for (int64_t c = first_of_thread(); c < width; c += step_of_block()) {
-    const int n = run_length(width - c);
-    T x[kVector];
-    load_run(row.elements, row.offset + c, n, x);
-    if (n < kVector) {
+  for (int64_t c = first_of_thread(); c < width; c += kBatch * step_of_block()) {
+    T x[kBatch][kVector];
 #pragma unroll
-      for (int k = 0; k < kVector; ++k) x[k] = k < n ? x[k] : -INFINITY;
+    for (int i = 0; i < kBatch; ++i) {
+      const int64_t at = c + i * step_of_block();
+      fetch_run(row.elements, row.offset + at, at < width ? run_length(width - at) : 0, x[i]);
     }
-    total.add(x);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int64_t left = width - c - i * step_of_block();
+      widen_run(row.elements.dtype, x[i]);
+      if (left < kVector) {
+#pragma unroll
+        for (int k = 0; k < kVector; ++k) x[i][k] = k < left ? x[i][k] : -INFINITY;
+      }
+      if (left > 0) total.add(x[i]);
+    }
   }
   return total;
 }
@@ -155,8 +164,9 @@ __global__ void __launch_bounds__(kMostThreads, kBlocksPerSm<T>) loss_kernel(con
     return;
   }
   Row row = row_of(op.logits, r);
-  const T picked = first ? load_one<T>(op.logits, row.offset + target) : T(0);  // dlogits may overwrite it
   if (op.keeps_row) row = keep(row, width, smem);
+  const T picked =
+      first ? load_one<T>(op.logits, r * op.logits.strides[0] + target) : T(0);  // dlogits may overwrite it
   const OnlineSum<T> mine = sum_of<T>(row, width);
   const T highest = block_reduce(mine.max, smem.room, Largest{}), shift = shift_of(highest);
   const T log_sum = log(block_reduce(mine.sum * exp_of(mine.max - shift), smem.room, Plus{}));

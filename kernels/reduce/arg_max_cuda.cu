@@ -20,11 +20,11 @@ __device__ Best<T> better(const Best<T>& a, const Best<T>& b) {
   return a.column < b.column ? a : b;
 }
 
-constexpr int kThreads = 256;
+constexpr int kMostThreads = 256;
 
 template <class T>
 struct WarpBests {
-  Best<T> best[kThreads / 32];
+  Best<T> best[kMostThreads / 32];
 };
 
 /// A block owns a row.
@@ -33,7 +33,7 @@ __global__ void arg_max_kernel(Elements<2> x, Elements<1> index) {
   auto& warps = shared_memory<WarpBests<T>>();
   const int64_t row = block_index().x;
   Best<T> best{T(0), -1};
-  for (int64_t c = thread_index() * kVector; c < x.shape[1]; c += kThreads * kVector) {
+  for (int64_t c = thread_index() * kVector; c < x.shape[1]; c += thread_count() * kVector) {
     const int n = run_length(x.shape[1] - c);
     T values[kVector];
     load_run(x, row * x.strides[0] + c, n, values);
@@ -46,7 +46,7 @@ __global__ void arg_max_kernel(Elements<2> x, Elements<1> index) {
   if (lane_index() == 0) warps.best[warp_index()] = best;
   sync_threads();
   if (thread_index() != 0) return;
-  for (int warp = 1; warp < kThreads / 32; ++warp) best = better(best, warps.best[warp]);
+  for (int warp = 1; warp < thread_count() / 32; ++warp) best = better(best, warps.best[warp]);
   index.as<int32_t>()[row * index.strides[0]] = best.column;
 }
 
@@ -55,8 +55,10 @@ __global__ void arg_max_kernel(Elements<2> x, Elements<1> index) {
 void ArgMax::operator()(Cuda cuda) const {
   select_compute(
       [&]<class T>() {
+        const int64_t warps = std::min<int64_t>(pieces_of(x.shape[1], 32 * kVector), kMostThreads / 32);
         launch_grid("arg_max", arg_max_kernel<T>, cuda,
-                    {.x = x.shape[0], .threads = kThreads, .shared_bytes = sizeof(WarpBests<T>)}, x, index);
+                    {.x = x.shape[0], .threads = static_cast<int>(32 * warps), .shared_bytes = sizeof(WarpBests<T>)}, x,
+                    index);
       },
       x.dtype);
 }

@@ -19,7 +19,7 @@ __global__ void add_pieces_kernel(const T* partial, int64_t pieces, double scale
   const bool inside = i < y.shape[0] * inner;
   const auto [outer, column] = divide(inside ? i : 0, inner);
   double total = 0;
-#pragma unroll 4
+#pragma unroll 16  // as many loads are on their way
   for (int64_t piece = warp_index(); piece < pieces && inside; piece += PieceSums::kWarps)
     total += static_cast<double>(partial[(outer * pieces + piece) * inner + column]);
   smem.parts[warp_index()][lane_index()] = total;
