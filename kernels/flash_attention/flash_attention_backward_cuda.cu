@@ -14,14 +14,14 @@ template <class T>
 void run_plain(const FlashAttentionBackward& op, Cuda cuda, const Filter& rows, const Filter& keys) {
   with_head<64, 128, 256>(op.q.shape[3], [&]<int Head>() {
     launch_grid("flash_attention_backward", plain_attention::dq_kernel<T, Head>, cuda,
-                {.x = pieces_of(op.q.shape[1], plain_attention::kTile),
+                {.x = pieces_of(op.q.shape[1], rows.rows),
                  .y = op.q.shape[2],
                  .z = op.q.shape[0],
                  .threads = plain_attention::kThreads,
                  .shared_bytes = sizeof(plain_attention::DqSmem<T, Head>)},
                 arguments_of(op), rows);
     launch_grid("flash_attention_backward", plain_attention::dkv_kernel<T, Head>, cuda,
-                {.x = pieces_of(op.k.shape[1], plain_attention::kTile),
+                {.x = pieces_of(op.k.shape[1], keys.rows),
                  .y = op.k.shape[2],
                  .z = op.q.shape[0],
                  .threads = plain_attention::kThreads,
@@ -198,12 +198,12 @@ void run_tiles(const FlashAttentionBackward& op, Cuda cuda) {
 void FlashAttentionBackward::operator()(Cuda cuda) const {
   if (q.dtype == DType::f64) {
     plan(cuda);
-    return run_plain<double>(*this, cuda, {nullptr, 1}, {nullptr, 1});
+    return run_plain<double>(*this, cuda, {}, {});
   }
   if (q.dtype == DType::f32) {
     const AttentionPlan tiles = plan(cuda);
     if (tiles.scratch_bytes > 0) return run_blocked(*this, cuda, tiles);
-    return run_plain<float>(*this, cuda, {nullptr, 1}, {nullptr, 1});
+    return run_plain<float>(*this, cuda, {}, {});
   }
   select<DType::bf16, DType::f16>("flash_attention", q.dtype, [&]<DType D>() {
     select<false, true>("flash_attention", has_extras(*this),

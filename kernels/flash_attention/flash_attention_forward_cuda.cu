@@ -13,7 +13,7 @@ template <class T>
 void run_plain(const FlashAttentionForward& op, Cuda cuda, const Filter& filter) {
   with_head<64, 128, 256>(op.q.shape[3], [&]<int Head>() {
     launch_grid("flash_attention", plain_attention::forward_kernel<T, Head>, cuda,
-                {.x = pieces_of(op.q.shape[1], plain_attention::kTile),
+                {.x = pieces_of(op.q.shape[1], filter.rows),
                  .y = op.q.shape[2],
                  .z = op.q.shape[0],
                  .threads = plain_attention::kThreads,
@@ -76,10 +76,10 @@ void run_tiles(const FlashAttentionForward& op, Cuda cuda) {
 
 void FlashAttentionForward::operator()(Cuda cuda) const {
   if (out.numel() == 0) return;
-  if (q.dtype == DType::f64) return run_plain<double>(*this, cuda, {nullptr, 1});
+  if (q.dtype == DType::f64) return run_plain<double>(*this, cuda, {});
   if (q.dtype == DType::f32) {
     const AttentionPlan tiles = plan(cuda);
-    return tiles.scratch_bytes > 0 ? run_blocked(*this, cuda, tiles) : run_plain<float>(*this, cuda, {nullptr, 1});
+    return tiles.scratch_bytes > 0 ? run_blocked(*this, cuda, tiles) : run_plain<float>(*this, cuda, {});
   }
   select<DType::bf16, DType::f16>("flash_attention", q.dtype, [&]<DType D>() {
     select<false, true>("flash_attention", has_extras(*this),

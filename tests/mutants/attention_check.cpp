@@ -134,6 +134,7 @@ struct Schedule {
 /// True if nothing was noticed.
 bool passes(const Schedule& schedule, const std::vector<Check>& checks) {
   simt::policy() = schedule.policy;
+  simt::policy().streams = simt::Streams::eager;  // focus.txt looks at the flags of tiles between two kernels
   for (const Check& check : checks) {
     std::string message;
     // Builds with faults fail where a tile has to be repaired that holds no hidden NaN.

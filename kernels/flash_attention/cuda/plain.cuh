@@ -74,13 +74,17 @@ __device__ T lse_of(const AttentionArguments& op, int64_t b, int64_t h, int64_t 
                            : T(0);
 }
 
-/// Which blocks have work: all, or those in a tile of `flag_tile` rows that was flagged.
+/// What a block computes: 16 rows, or a tile that was flagged.
 struct Filter {
-  const uint8_t* flags;  ///< [batch, heads, tiles]; null: all
-  int64_t flag_tile;
-  __device__ bool skips(int64_t b, int64_t h, int64_t heads, int64_t rows, int64_t row) const {
-    const int64_t tiles = flags == nullptr ? 0 : (rows + flag_tile - 1) / flag_tile;
-    return flags != nullptr && flags[(b * heads + h) * tiles + row / flag_tile] == 0;
+  uint8_t* flags = nullptr;  ///< [batch, heads, tiles]; null: all
+  int64_t rows = kTile;      ///< of a block; a multiple of 16
+
+  /// Calls body(first) for every 16 of `length` rows that this block has to compute.
+  template <class Body>
+  __device__ void for_each(int64_t length, const Body& body) const {
+    const int64_t begin = block_index().x * rows, end = begin + rows < length ? begin + rows : length;
+    if (flags != nullptr && flag_of(flags, block_index().z, block_index().y, block_index().x) == 0) return;
+    for (int64_t first = begin; first < end; first += kTile) body(first);
   }
 };
 
@@ -91,14 +95,12 @@ struct ForwardSmem {
   bool visible[kTile][kTile];
 };
 
+/// The output of 16 queries from `first` on.
 template <class T, int Head>
-__global__ void __launch_bounds__(kThreads, 1)
-    forward_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
+__device__ void forward_rows(const AttentionArguments& op, int64_t first) {
   auto& smem = shared_memory<ForwardSmem<T, Head>>();
   const AttentionRules& rules = op.rules;
-  const int64_t b = block_index().z, h = block_index().y, first = static_cast<int64_t>(block_index().x) * kTile;
-  const int64_t kv_head = h / (op.q.shape[2] / op.k.shape[2]);
-  if (filter.skips(b, h, op.q.shape[2], rules.rows, first)) return;
+  const int64_t b = block_index().z, h = block_index().y, kv_head = h / (op.q.shape[2] / op.k.shape[2]);
   const int row = thread_index() / kTile, column = thread_index() % kTile;
   const int64_t i = first + row;
   const int64_t end = rules.end_key(first + kTile - 1 < rules.rows ? first + kTile - 1 : rules.rows - 1);
@@ -137,6 +139,12 @@ __global__ void __launch_bounds__(kThreads, 1)
         sum == 0 ? -INFINITY : max + log(sum);
 }
 
+template <class T, int Head>
+__global__ void __launch_bounds__(kThreads, 1)
+    forward_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
+  filter.for_each(op.rules.rows, [&](int64_t first) { forward_rows<T, Head>(op, first); });
+}
+
 /// P, dS and Z·P of one pair.
 template <class T>
 struct PairGradient {
@@ -157,13 +165,12 @@ struct DqSmem {
   bool visible[kTile][kTile];
 };
 
+/// dq of 16 queries from `first` on.
 template <class T, int Head>
-__global__ void __launch_bounds__(kThreads, 1) dq_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
+__device__ void dq_rows(const AttentionArguments& op, int64_t first) {
   auto& smem = shared_memory<DqSmem<T, Head>>();
   const AttentionRules& rules = op.rules;
-  const int64_t b = block_index().z, h = block_index().y, first = static_cast<int64_t>(block_index().x) * kTile;
-  const int64_t kv_head = h / (op.q.shape[2] / op.k.shape[2]);
-  if (filter.skips(b, h, op.q.shape[2], rules.rows, first)) return;
+  const int64_t b = block_index().z, h = block_index().y, kv_head = h / (op.q.shape[2] / op.k.shape[2]);
   const int row = thread_index() / kTile, column = thread_index() % kTile;
   const int64_t i = first + row;
   const int64_t end = rules.end_key(first + kTile - 1 < rules.rows ? first + kTile - 1 : rules.rows - 1);
@@ -196,6 +203,11 @@ __global__ void __launch_bounds__(kThreads, 1) dq_kernel(const __grid_constant__
 }
 
 template <class T, int Head>
+__global__ void __launch_bounds__(kThreads, 1) dq_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
+  filter.for_each(op.rules.rows, [&](int64_t first) { dq_rows<T, Head>(op, first); });
+}
+
+template <class T, int Head>
 struct DkvSmem {
   Tile<T, Head> q, dout, k, v;
   T ds[kTile][kTile], weight[kTile][kTile];
@@ -203,14 +215,12 @@ struct DkvSmem {
   bool visible[kTile][kTile];
 };
 
+/// dk and dv of 16 keys from `first` on.
 template <class T, int Head>
-__global__ void __launch_bounds__(kThreads, 1)
-    dkv_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
+__device__ void dkv_rows(const AttentionArguments& op, int64_t first) {
   auto& smem = shared_memory<DkvSmem<T, Head>>();
   const AttentionRules& rules = op.rules;
-  const int64_t b = block_index().z, kv_head = block_index().y, first = static_cast<int64_t>(block_index().x) * kTile;
-  const int64_t group = op.q.shape[2] / op.k.shape[2];
-  if (filter.skips(b, kv_head, op.k.shape[2], rules.keys, first)) return;
+  const int64_t b = block_index().z, kv_head = block_index().y, group = op.q.shape[2] / op.k.shape[2];
   const int row = thread_index() / kTile, column = thread_index() % kTile;
   const int64_t j = first + row;
   const int64_t end = rules.end_row(first + kTile - 1 < rules.keys ? first + kTile - 1 : rules.keys - 1);
@@ -252,6 +262,12 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   store_row<T, Head>(op.dk, b, kv_head, j, dk, static_cast<T>(rules.scale));
   store_row<T, Head>(op.dv, b, kv_head, j, dv, T(1));
+}
+
+template <class T, int Head>
+__global__ void __launch_bounds__(kThreads, 1)
+    dkv_kernel(const __grid_constant__ AttentionArguments op, Filter filter) {
+  filter.for_each(op.rules.keys, [&](int64_t first) { dkv_rows<T, Head>(op, first); });
 }
 
 }  // namespace tessera::plain_attention

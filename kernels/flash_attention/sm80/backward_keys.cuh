@@ -137,6 +137,8 @@ __global__ void __launch_bounds__(DkvTiles<Head, Extras, Atomic>::kThreads, 1)
   };
 
   const int warp_row = warp_index() * 16;
+  const int keys = rows_that_count(16, sizes.k - warp_row, rules.keys - first - warp_row);
+  const Sight<true> sight(rules);
   Accumulator<1, kWantsKeys ? Head : 8> dk;
   Accumulator<1, kWantsValues ? Head : 8> dv;
   clear(dk);
@@ -151,19 +153,18 @@ __global__ void __launch_bounds__(DkvTiles<Head, Extras, Atomic>::kThreads, 1)
     sync_threads();  // this tile is there, and nobody uses the one before it any more
     load(smem.stages[stage ^ 1], following);
     auto& queries = smem.stages[stage];
-    const int keys = sizes.k - warp_row < 16 ? sizes.k - warp_row : 16;
 #pragma unroll 1
     for (int step = 0; step < Tiles::kQueries; step += Tiles::kStep) {
       const int rows = sizes.q - step < Tiles::kStep ? sizes.q - step : Tiles::kStep;
       const TilePlace at{b, tile.h, tile.row + step, first + warp_row, rows, keys};
-      const bool sees = keys > 0 && rows > 0 && has_sight(rules, at);
+      const bool sees = sight.reaches(at);
       Accumulator<1, Tiles::kStep> s, dp;
       clear(dp);
       if (sees) {
         clear(s);
         multiply_rows<Element>(s, smem.k, warp_row, queries.q, step);
         if constexpr (kWantsKeys) multiply_rows<Element>(dp, smem.v, warp_row, queries.dout, step);
-        softmax_gradient<Extras, true>(rules, ScoreTerms(rules, tile.h), at, s, dp, [&](int, int n, int e) {
+        softmax_gradient<Extras, true>(rules, ScoreTerms(rules, tile.h), sight, at, s, dp, [&](int, int n, int e) {
           const int column = step + n * 8 + column_of(e);
           return QueryStatistics{queries.lse[column], queries.delta[column]};
         });
@@ -182,7 +183,7 @@ __global__ void __launch_bounds__(DkvTiles<Head, Extras, Atomic>::kThreads, 1)
   cp_async_wait<0>();
   const auto scale = static_cast<float>(rules.scale);
   const float scaled[1][2] = {{scale, scale}}, plain[1][2] = {{1, 1}};
-  const int64_t keys_end = first + sizes.k < rules.keys ? first + sizes.k : rules.keys;
+  const int64_t keys_end = first + warp_row + keys;
   bool not_finite = false;
   if constexpr (kWantsKeys) not_finite = store_rows<Element>(op.dk, b, kv_head, first + warp_row, keys_end, dk, scaled);
   if constexpr (kWantsValues)

@@ -28,7 +28,8 @@ __global__ void __launch_bounds__(DqTiles<Head, Extras>::kThreads, 1)
   const KeyWalk<Head, Extras, Tiles::kThreads> walk(op, block, sizes);
   const ScoreTerms terms(rules, block.h);
   const int warp_row = warp_index() * 16 * Tiles::kSlices;
-  TilePlace at{block.b, block.h, block.first + warp_row, walk.begin(), sizes.q - warp_row, sizes.k};
+  TilePlace at{block.b, block.h, block.first + warp_row, walk.begin(), 0, sizes.k};
+  at.rows = rows_that_count(16 * Tiles::kSlices, sizes.q - warp_row, rules.rows - at.row);
   if (thread_index() < Tiles::kRows) {
     const int i = block.first + thread_index();
     const int64_t task = (block.b * op.q.shape[2] + block.h) * statistics.rows + i;
@@ -38,6 +39,7 @@ __global__ void __launch_bounds__(DqTiles<Head, Extras>::kThreads, 1)
   }
   Accumulator<Tiles::kSlices, Head> dq;
   clear(dq);
+  const Sight<false> sight(rules);
   smem.q.template load<Tiles::kThreads>(HeadRows<Head>(op.q, block.b, block.h), block.first, sizes.q);
   smem.dout.template load<Tiles::kThreads>(HeadRows<Head>(op.dout, block.b, block.h), block.first, sizes.q);
   walk.load(smem.stages[0], at.key);
@@ -51,13 +53,13 @@ __global__ void __launch_bounds__(DqTiles<Head, Extras>::kThreads, 1)
     for (int step = 0; step < sizes.k; step += Tiles::kStep) {
       const TilePlace part{at.b,          at.h,    at.row,
                            at.key + step, at.rows, sizes.k - step < Tiles::kStep ? sizes.k - step : Tiles::kStep};
-      if (!has_sight(rules, part)) continue;
+      if (!sight.reaches(part)) continue;
       Accumulator<Tiles::kSlices, Tiles::kStep> s, dp;
       clear(s);
       clear(dp);
       multiply_rows<Element>(s, smem.q, warp_row, tiles.k, step);
       multiply_rows<Element>(dp, smem.dout, warp_row, tiles.v, step);
-      softmax_gradient<Extras, false>(rules, terms, part, s, dp, [&](int slice, int, int e) {
+      softmax_gradient<Extras, false>(rules, terms, sight, part, s, dp, [&](int slice, int, int e) {
         return smem.statistics[warp_row + slice * 16 + row_of(e)];
       });
       multiply_weights<Element>(dq, dp, tiles.k, step);
@@ -68,8 +70,7 @@ __global__ void __launch_bounds__(DqTiles<Head, Extras>::kThreads, 1)
   float factor[Tiles::kSlices][2];
 #pragma unroll
   for (int s = 0; s < Tiles::kSlices; ++s) factor[s][0] = factor[s][1] = static_cast<float>(rules.scale);
-  const int64_t rows_end = at.row + at.rows < rules.rows ? at.row + at.rows : rules.rows;
-  const bool not_finite = sync_threads_or(store_rows<Element>(op.dq, at.b, at.h, at.row, rows_end, dq, factor));
+  const bool not_finite = sync_threads_or(store_rows<Element>(op.dq, at.b, at.h, at.row, at.row + at.rows, dq, factor));
   if (thread_index() == 0) flag_of(strange, block.b, block.h, block.tile) = not_finite;
 }
 

@@ -23,7 +23,7 @@ template <class Element, bool Extras, int Slices, int Groups>
 __device__ bool finish_rows(const AttentionArguments& op, const TilePlace& at, const RowStatistics<Slices>& rows,
                             const float (&o)[Slices][Groups][4]) {
   float factor[Slices][2];
-  const int64_t end = at.row + at.rows < op.rules.rows ? at.row + at.rows : op.rules.rows;
+  const int64_t end = at.row + at.rows;
 #pragma unroll
   for (int s = 0; s < Slices; ++s) {
 #pragma unroll
@@ -54,10 +54,12 @@ __global__ void __launch_bounds__(ForwardTiles<Head, Extras>::kThreads, 1)
   const ScoreTerms terms(rules, block.h);
   const float unit = Extras ? 1.0f : terms.scale;
   const int warp_row = warp_index() * 16 * Tiles::kSlices;
-  TilePlace at{block.b, block.h, block.first + warp_row, walk.begin(), sizes.q - warp_row, sizes.k};
+  TilePlace at{block.b, block.h, block.first + warp_row, walk.begin(), 0, sizes.k};
+  at.rows = rows_that_count(16 * Tiles::kSlices, sizes.q - warp_row, rules.rows - at.row);
   Accumulator<Tiles::kSlices, Head> o;
   clear(o);
   RowStatistics<Tiles::kSlices> rows;
+  const Sight<false> sight(rules);
   smem.q.template load<Tiles::kThreads>(HeadRows<Head>(op.q, block.b, block.h), block.first, sizes.q);
   walk.load(smem.stages[0], at.key);
   for (int stage = 0; walk.has(at.key); stage ^= 1) {
@@ -65,11 +67,11 @@ __global__ void __launch_bounds__(ForwardTiles<Head, Extras>::kThreads, 1)
     cp_async_wait<0>();
     sync_threads();  // this tile is there, and nobody uses the one before it any more
     walk.load(smem.stages[stage ^ 1], following);
-    if (has_sight(rules, at)) {
+    if (sight.reaches(at)) {
       Accumulator<Tiles::kSlices, Tiles::kKeys> s;
       clear(s);
       multiply_rows<Element>(s, smem.q, warp_row, smem.stages[stage].k);
-      finish_scores<Extras>(rules, terms, at, s);
+      finish_scores<Extras>(rules, terms, sight, at, s);
       online_softmax(unit, s, rows, o);
       drop_weights<Extras>(rules, at, s);
       multiply_weights<Element>(o, s, smem.stages[stage].v);

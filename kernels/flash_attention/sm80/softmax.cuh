@@ -17,18 +17,41 @@ struct TilePlace {
   int rows, keys;  ///< that count; the others are hidden
 };
 
-/// Whether a tile holds pairs that do not see each other by position, or is not full.
-__device__ inline bool has_edge(const AttentionRules& rules, const TilePlace& at, int rows, int keys) {
-  const int last = at.row + rows - 1;
-  return at.rows < rows || at.keys < keys || last >= rules.rows || at.key + keys > rules.end_key(at.row) ||
-         at.key < rules.first_key(last);
+/// How many of a warp's `size` rows count: those of its block and of the tensor.
+__device__ inline int rows_that_count(int size, int left_in_block, int64_t left) {
+  const int count = left_in_block < size ? left_in_block : size;
+  return left < count ? static_cast<int>(left) : count;
 }
 
-/// Whether any pair of a tile sees each other by position.
-__device__ inline bool has_sight(const AttentionRules& rules, const TilePlace& at) {
-  const int64_t end = at.row + at.rows < rules.rows ? at.row + at.rows : rules.rows;
-  return at.row < end && at.key < rules.end_key(end - 1) && at.key + at.keys > rules.first_key(at.row);
-}
+/// Who sees whom by position, in 31 bits, so that a tile in the middle costs a few instructions: query i sees the keys
+/// [i + from, i + to), or transposed, key j sees such queries, as far as there are any.
+template <bool Transposed>
+class Sight {
+ public:
+  __device__ explicit Sight(const AttentionRules& rules) : length_(Transposed ? rules.rows : rules.keys) {
+    constexpr int64_t kFar = int64_t{1} << 30;  // no axis is longer
+    const int64_t shift = rules.keys - rules.rows;
+    const int64_t from = Transposed ? -shift - rules.right : shift - rules.left;
+    const int64_t to = Transposed ? rules.left - shift + 1 : shift + rules.right + 1;
+    from_ = static_cast<int>(from < -kFar ? -kFar : from);
+    to_ = static_cast<int>(to > kFar ? kFar : to);
+  }
+  /// Whether any pair of a tile sees each other.
+  __device__ bool reaches(const TilePlace& at) const {
+    const int first = Transposed ? at.key : at.row, last = first + (Transposed ? at.keys : at.rows) - 1;
+    const int begin = Transposed ? at.row : at.key, end = begin + (Transposed ? at.rows : at.keys);
+    return first <= last && begin < end && begin < length_ && begin < last + to_ && end > first + from_;
+  }
+  /// Whether a tile has `rows` × `keys` pairs that all do.
+  __device__ bool covers(const TilePlace& at, int rows, int keys) const {
+    const int first = Transposed ? at.key : at.row, last = first + (Transposed ? keys : rows) - 1;
+    const int begin = Transposed ? at.row : at.key, end = begin + (Transposed ? rows : keys);
+    return at.rows == rows && at.keys == keys && begin >= last + from_ && end <= first + to_ && end <= length_;
+  }
+
+ private:
+  int from_, to_, length_;
+};
 
 /// Whether any pair of a tile sees each other by mask and segments. Every thread of the block must call it.
 __device__ inline bool has_sight_by_mask(const AttentionRules& rules, const TilePlace& at) {
@@ -149,36 +172,43 @@ struct RowStatistics {
   }
 };
 
-/// Applies options and hides pairs; hidden scores become −∞.
-template <bool Extras, int Slices, int Groups>
-__device__ void finish_scores(const AttentionRules& rules, const ScoreTerms& terms, const TilePlace& at,
-                              float (&s)[Slices][Groups][4]) {
-  const bool edge = has_edge(rules, at, Slices * 16, Groups * 8);
-  if (!Extras && !edge) return;
-  const int shift = static_cast<int>(rules.keys - rules.rows);
+/// Hides the pairs of a tile that do not see each other by position: their scores become −∞.
+template <bool Transposed, int Slices, int Groups>
+__device__ void hide_by_position(const AttentionRules& rules, const TilePlace& at, float (&s)[Slices][Groups][4]) {
 #pragma unroll
   for (int slice = 0; slice < Slices; ++slice) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int row = slice * 16 + row_of(2 * half);
-      const Columns visible = columns_of<false>(rules, at, row);
-      const int i = at.row + row;
+      const Columns visible = columns_of<Transposed>(rules, at, slice * 16 + row_of(2 * half));
+#pragma unroll
+      for (int n = 0; n < Groups; ++n)
+#pragma unroll
+        for (int e = 2 * half; e < 2 * half + 2; ++e)
+          s[slice][n][e] = visible.hold(n * 8 + column_of(e)) ? s[slice][n][e] : -INFINITY;
+    }
+  }
+}
+
+/// Applies options and hides pairs; hidden scores become −∞.
+template <bool Extras, int Slices, int Groups>
+__device__ void finish_scores(const AttentionRules& rules, const ScoreTerms& terms, const Sight<false>& sight,
+                              const TilePlace& at, float (&s)[Slices][Groups][4]) {
+  if constexpr (Extras) {
+    const int shift = static_cast<int>(rules.keys - rules.rows);
+#pragma unroll
+    for (int slice = 0; slice < Slices; ++slice) {
 #pragma unroll
       for (int n = 0; n < Groups; ++n) {
 #pragma unroll
-        for (int e = 2 * half; e < 2 * half + 2; ++e) {
-          const int column = n * 8 + column_of(e);
-          bool sees = visible.hold(column);
-          if constexpr (Extras) {
-            const int j = at.key + column;
-            sees = sees && rules.sees_by_mask(at.b, at.h, i, j);
-            s[slice][n][e] = terms(s[slice][n][e], i + shift - j).value;
-          }
-          s[slice][n][e] = sees ? s[slice][n][e] : -INFINITY;
+        for (int e = 0; e < 4; ++e) {
+          const int i = at.row + slice * 16 + row_of(e), j = at.key + n * 8 + column_of(e);
+          const bool sees = i < rules.rows && j < rules.keys && rules.sees_by_mask(at.b, at.h, i, j);
+          s[slice][n][e] = sees ? terms(s[slice][n][e], i + shift - j).value : -INFINITY;
         }
       }
     }
   }
+  if (!sight.covers(at, Slices * 16, Groups * 8)) hide_by_position<false>(rules, at, s);
 }
 
 /// One step of the online softmax: scores become weights, `o` is rescaled to the new maximum. `unit` turns a score into
@@ -246,15 +276,15 @@ struct QueryStatistics {
 
 /// From q·k in `s` and dout·v in `dp` to Z·P and dS. `statistics(slice, group, e)` are those of an element's query.
 template <bool Extras, bool Transposed, int Slices, int Groups, class Statistics>
-__device__ void softmax_gradient(const AttentionRules& rules, const ScoreTerms& terms, const TilePlace& at,
-                                 float (&s)[Slices][Groups][4], float (&dp)[Slices][Groups][4],
+__device__ void softmax_gradient(const AttentionRules& rules, const ScoreTerms& terms, const Sight<Transposed>& sight,
+                                 const TilePlace& at, float (&s)[Slices][Groups][4], float (&dp)[Slices][Groups][4],
                                  const Statistics& statistics) {
-  const bool edge =
-      Transposed ? has_edge(rules, at, Groups * 8, Slices * 16) : has_edge(rules, at, Slices * 16, Groups * 8);
+  const bool whole = Transposed ? sight.covers(at, Groups * 8, Slices * 16) : sight.covers(at, Slices * 16, Groups * 8);
+  if (!Extras && !whole) hide_by_position<Transposed>(rules, at, s);
 #pragma unroll
   for (int slice = 0; slice < Slices; ++slice) {
     Columns visible[2] = {{0, Groups * 8}, {0, Groups * 8}};
-    if (edge) {
+    if (Extras && !whole) {
 #pragma unroll
       for (int half = 0; half < 2; ++half)
         visible[half] = columns_of<Transposed>(rules, at, slice * 16 + row_of(2 * half));
@@ -265,22 +295,21 @@ __device__ void softmax_gradient(const AttentionRules& rules, const ScoreTerms& 
       dropout_factors<Extras, Transposed>(rules, at, slice, n, z);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const int row = slice * 16 + row_of(e), column = n * 8 + column_of(e);
         const QueryStatistics query = statistics(slice, n, e);
         float& weight = s[slice][n][e];
         float& ds = dp[slice][n][e];
-        bool hidden = edge && !visible[e / 2].hold(column);
         if constexpr (Extras) {
+          const int row = slice * 16 + row_of(e), column = n * 8 + column_of(e);
           const int i = at.row + (Transposed ? column : row), j = at.key + (Transposed ? row : column);
-          hidden = hidden || i >= rules.rows || j >= rules.keys || !rules.sees_by_mask(at.b, at.h, i, j);
+          const bool hidden = !visible[e / 2].hold(column) || i >= rules.rows || j >= rules.keys ||
+                              !rules.sees_by_mask(at.b, at.h, i, j);
           const Score<float> score = terms(weight, i + static_cast<int>(rules.keys - rules.rows) - j);
           const float p = exp2_approx(score.value - query.lse);
           weight = hidden ? 0.0f : z[e] * p;
           ds = hidden ? 0.0f : p * ((z[e] == 0 ? 0.0f : z[e] * ds) - query.delta) * score.slope;
-        } else {
-          const float p = exp2_approx(weight * terms.scale - query.lse);
-          weight = hidden ? 0.0f : p;
-          ds = hidden ? 0.0f : p * (ds - query.delta);
+        } else {  // what is hidden weighs 2^−∞
+          weight = exp2_approx(weight * terms.scale - query.lse);
+          ds = weight * (ds - query.delta);
         }
       }
     }

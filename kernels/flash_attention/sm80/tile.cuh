@@ -51,12 +51,18 @@ struct Tile {
     const int limit = left < count ? static_cast<int>(left) : count;
     const int first = thread_index() / kChunks, bytes = rows.bytes();
     const uint16_t* from = rows.data + (begin + first) * rows.x.strides[1] + rows.chunk() * 8;
+    const auto copy = [&](const auto& bytes_of) {
 #pragma unroll
-    for (int row = 0; row < Rows; row += kStep) {
-      if (kStep > Rows && first >= Rows) break;
-      cp_async_16(elements + place(first + row, rows.chunk()), from, first + row < limit ? bytes : 0);
-      from += kStep * rows.x.strides[1];
-    }
+      for (int row = 0; row < Rows; row += kStep) {
+        if (kStep > Rows && first >= Rows) break;
+        const int at = kStep % 8 == 0 ? place(first, rows.chunk()) + row * Width : place(first + row, rows.chunk());
+        cp_async_16(elements + at, from, bytes_of(first + row));
+        from += kStep * rows.x.strides[1];
+      }
+    };
+    // In the middle of a tensor a copy is one instruction and the step to the next; elsewhere it is nine.
+    if (limit >= Rows && rows.x.shape[3] == Width) copy([](int) { return 16; });
+    else copy([&](int row) { return row < limit ? bytes : 0; });
   }
 
   /// Rows [row, row + 16), elements [16·k, 16·k + 16), as operand A.

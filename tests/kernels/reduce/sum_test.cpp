@@ -59,8 +59,8 @@ TEST(Sum, AnyStrides) {
     for (int64_t i = 0; i < 7; ++i) EXPECT_NEAR(thrice[o * 7 + i], 50 * x[o * 350 + i], 1e-4);
 }
 
-// A plain f32 loop over these would stop growing at 2^24 = 16.8 million times the smallest addend. So many that a block of
-// a GPU has several batches of them.
+// A plain f32 loop over these would stop growing at 2^24 = 16.8 million times the smallest addend. So many that a block
+// of a GPU has several batches of them.
 TEST(Sum, LongSumsKeepTheirDigits) {
   const int64_t n = 4'200'000;
   const Array x = Array::of(DType::f32, {1, n, 1}, std::vector<double>(n, 0.1));
