@@ -50,9 +50,9 @@ bool is_valid(const void* address, size_t bytes) {
 }
 
 // Whether an address is one of this process's memory that no device reaches. Two small numbers may look like one whose
-// lower half is small.
+// lower half is small, and any two like one of a sanitizer's own memory, which lies below the program's.
 bool is_only_of_the_host(const void* address) {
-  constexpr uintptr_t kPage = 4096, kLowest = uintptr_t{1} << 40, kHighest = uintptr_t{1} << 47;
+  constexpr uintptr_t kPage = 4096, kLowest = uintptr_t{1} << 45, kHighest = uintptr_t{1} << 47;
   const auto at = reinterpret_cast<uintptr_t>(address);
   if (at < kLowest || at >= kHighest || static_cast<uint32_t>(at) < (1u << 24) || pinned_memory().contains(address, 1))
     return false;
