@@ -2,21 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/silent_communicator.h"
+
 namespace tessera {
 namespace {
 
-// Two ranks whose collectives take what the test says.
-class ClockedCommunicator final : public Communicator {
+// Ranks whose collectives take what the test says.
+class ClockedCommunicator final : public SilentCommunicator {
  public:
-  explicit ClockedCommunicator(int world) : Communicator(0, world) {}
-
-  std::string_view transport() const override { return "clock"; }
-  Ticket start_all_reduce(const Tensor&, Reduction) override { return 0; }
-  Ticket start_reduce_scatter(const Tensor&) override { return 0; }
-  Ticket start_all_gather(const Tensor&) override { return 0; }
-  Ticket start_broadcast(const Tensor&, int) override { return 0; }
-  void wait(Ticket) override {}
-  void barrier() override {}
+  using SilentCommunicator::SilentCommunicator;
   Usage usage() const override { return spent; }
 
   Usage spent;

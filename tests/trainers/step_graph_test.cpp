@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/devices.h"
+#include "tests/support/silent_communicator.h"
 #include "tests/support/toy_config.h"
 #include "tests/temporary_folder.h"
 #include "trainers/trainer.h"
@@ -100,26 +101,13 @@ TEST_F(StepGraphTest, RecordsOtherModelsToo) {
   EXPECT_EQ(graph.replays(), 3);
 }
 
-// Two ranks whose tensors leave the device, as those of MPI do.
-class RanksOfTheHost final : public Communicator {
- public:
-  RanksOfTheHost() : Communicator(0, 2) {}
-  std::string_view transport() const override { return "MPI"; }
-  Ticket start_all_reduce(const Tensor&, Reduction) override { return 0; }
-  Ticket start_reduce_scatter(const Tensor&) override { return 0; }
-  Ticket start_all_gather(const Tensor&) override { return 0; }
-  Ticket start_broadcast(const Tensor&, int) override { return 0; }
-  void wait(Ticket) override {}
-  void barrier() override {}
-};
-
 TEST_F(StepGraphTest, SaysWhyNothingIsRecorded) {
   EXPECT_EQ(Trainer(config(Config::CudaGraph::automatic)).why_no_graph(), "");
   EXPECT_EQ(Trainer(config(Config::CudaGraph::off)).why_no_graph(), "cuda_graph = off");
   Config parallel = config(Config::CudaGraph::automatic);
   parallel.parallel = true;
   EXPECT_EQ(Trainer(parallel).why_no_graph(), "parallel = True uses more than one device");
-  EXPECT_EQ(reason_for_no_graph(config(Config::CudaGraph::automatic), RanksOfTheHost()),
+  EXPECT_EQ(reason_for_no_graph(config(Config::CudaGraph::automatic), SilentCommunicator(2)),
             "gradients of several ranks travel through the host");
 }
 
