@@ -102,7 +102,7 @@ TEST(Tokenizer, RefusesDamagedJson) {
 
 TEST(Tokenizer, RefusesUnknownWords) {
   for (const char* word : {"", "chars", "sentencepiece", "sentencepiece:", "sentencepiece:12x", "sentencepiece:299",
-                           "sentencepiece:-1", "sentencepiece:99999999999999999999"}) {
+                           "sentencepiece:-1", "sentencepiece:1000001", "sentencepiece:99999999999999999999"}) {
     EXPECT_THAT(message_of([&] { built(word, "text"); }), HasSubstr("use char, byte or sentencepiece:SIZE")) << word;
   }
   EXPECT_THAT(message_of([&] { built("char", "\xff"); }), HasSubstr("not UTF-8"));
