@@ -23,11 +23,15 @@ void check_argument(const char* kernel, int device, Arg arg) {
 /// Fails unless the stream and the thread's current device are `cuda.device`, as CUDA demands of kernels.
 void check_device(const char* work, Cuda cuda);
 
+/// Fails unless blocks of the kernel may have `bytes` of dynamic shared memory there.
+void check_shared_memory(const char* name, const void* kernel, int device, size_t bytes);
+
 /// Gives the stream a call of the kernel with copies of the arguments, which were checked to lie on its device.
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), const char* name, Cuda cuda, Index3 grid, int threads, size_t shared_bytes,
             const Args&... args) {
   check_device(name, cuda);
+  check_shared_memory(name, reinterpret_cast<const void*>(kernel), cuda.device, shared_bytes);
   (check_argument(name, cuda.device, args), ...);
   enqueue(static_cast<cudaStream_t>(cuda.stream), [=, copies = std::tuple<Args...>(args...)] {
     run_grid(grid, threads, shared_bytes, [&] { std::apply(kernel, copies); });

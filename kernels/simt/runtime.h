@@ -14,8 +14,12 @@ using cudaError_t = int;
 inline constexpr cudaError_t cudaSuccess = 0;
 inline constexpr cudaError_t cudaErrorInvalidValue = 1;
 inline constexpr cudaError_t cudaErrorMemoryAllocation = 2;
+inline constexpr cudaError_t cudaErrorInvalidDeviceFunction = 98;
+inline constexpr cudaError_t cudaErrorNoKernelImageForDevice = 209;
+inline constexpr cudaError_t cudaErrorUnsupportedPtxVersion = 222;
 inline constexpr cudaError_t cudaErrorInvalidResourceHandle = 400;
 inline constexpr cudaError_t cudaErrorNotReady = 600;
+inline constexpr cudaError_t cudaErrorPeerAccessAlreadyEnabled = 704;
 inline constexpr cudaError_t cudaErrorStreamCaptureUnsupported = 900;
 inline constexpr cudaError_t cudaErrorStreamCaptureInvalidated = 901;
 inline constexpr cudaError_t cudaErrorStreamCaptureUnjoined = 904;
@@ -44,6 +48,7 @@ enum cudaDeviceAttr {
   cudaDevAttrComputeCapabilityMinor = 76,
   cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 struct cudaDeviceProp {
   char name[256];
 };
@@ -62,6 +67,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
+cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer);
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags);
 cudaError_t cudaMalloc(void** memory, size_t bytes);
 cudaError_t cudaMallocManaged(void** memory, size_t bytes);
 cudaError_t cudaFree(void* memory);
@@ -95,6 +103,9 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, void (*)(Param
 
 namespace tessera::simt {
 
+/// What cudaGetLastError will return; returned.
+cudaError_t failed(cudaError_t error);
+
 /// Lets a device have `bytes` of memory from now on; what is allocated beyond stays. The first limit is
 /// TESSERA_SIMT_MEMORY.
 void set_memory_limit(int device, size_t bytes);
@@ -103,6 +114,9 @@ size_t memory_in_use(int device);
 /// Lets a block share at most `bytes` from now on, as on another GPU. At first 163 KiB, as capability 8.0 has them.
 void set_shared_memory_limit(size_t bytes);
 size_t shared_memory_limit();
+
+/// Whether copies from `peer` to `device` need not go by way of the host.
+bool reaches_peer(int device, int peer);
 
 /// How often the host has waited for a device, or done what makes it wait: stream and event synchronisation, copies
 /// from or to host memory that is not pinned, and asking for or giving back device memory.

@@ -19,13 +19,12 @@ using tessera::simt::device_memories;
 using tessera::simt::DeviceMemory;
 using tessera::simt::pinned_memory;
 
+using tessera::simt::failed;
+
 thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 
-cudaError_t failed(cudaError_t error) { return last_error = error; }
-
 std::atomic<int64_t> waits{0};
-std::atomic<size_t> shared_limit{163 << 10};
 
 // An error that leaves no graph of the capture under way.
 cudaError_t spoiled(cudaError_t error) {
@@ -72,6 +71,7 @@ struct SimtEvent {
 
 const char* cudaGetErrorString(cudaError_t error) {
   if (error == cudaErrorMemoryAllocation) return "out of memory";
+  if (error == cudaErrorPeerAccessAlreadyEnabled) return "peer access is already enabled";
   if (error == cudaErrorInvalidResourceHandle) return "invalid resource handle";
   if (error == cudaErrorStreamCaptureInvalidated) return "operation failed due to a previous error during capture";
   if (error == cudaErrorStreamCaptureUnjoined) return "capturing stream has unjoined work";
@@ -94,24 +94,6 @@ cudaError_t cudaSetDevice(int device) {
   current_device = device;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  switch (attribute) {
-    case cudaDevAttrMultiProcessorCount: *value = 4; break;
-    case cudaDevAttrComputeCapabilityMajor: *value = 8; break;
-    case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(shared_limit); break;
-  }
-  return cudaSuccess;
-}
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
-  *properties = {"emulated device"};
-  return cudaSuccess;
-}
-cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 13000;
-  return cudaSuccess;
-}
-cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   if (tessera::simt::capturing()) return waited(cudaSuccess);
   *memory = device_memories()[current_device]->allocate(bytes);
@@ -235,13 +217,11 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 namespace tessera::simt {
 
+cudaError_t failed(cudaError_t error) { return last_error = error; }
+
 size_t memory_in_use(int device) { return device_memories().at(static_cast<size_t>(device))->used(); }
 
 void set_memory_limit(int device, size_t bytes) { device_memories().at(static_cast<size_t>(device))->set_limit(bytes); }
-
-void set_shared_memory_limit(size_t bytes) { shared_limit = bytes; }
-
-size_t shared_memory_limit() { return shared_limit; }
 
 int64_t host_waits() { return waits; }
 

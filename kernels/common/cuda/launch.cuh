@@ -30,6 +30,13 @@ inline bool block_may_share(Cuda cuda, size_t bytes) {
   return bytes <= static_cast<size_t>(most);
 }
 
+/// Blocks may have as much dynamic shared memory without asking.
+inline constexpr size_t kSharedForAll = 48 << 10;
+
+/// Lets blocks of `kernel` have `bytes` of dynamic shared memory on the current device, which is `cuda.device`. Never
+/// fewer than before: another thread may be about to launch it with as many. `name` is for messages.
+void allow_shared_memory(const char* name, const void* kernel, Cuda cuda, size_t bytes);
+
 /// Enqueues `kernel(args…)`; nothing happens for an empty grid. `name` is for messages.
 template <class... Params, class... Args>
 void launch_grid(const char* name, void (*kernel)(Params...), Cuda cuda, const Grid& grid, const Args&... args) {
@@ -37,15 +44,13 @@ void launch_grid(const char* name, void (*kernel)(Params...), Cuda cuda, const G
   expect(grid.x < (int64_t{1} << 31) && grid.y < 65536 && grid.z < 65536,
          "{}: a grid of {} × {} × {} blocks is too large", name, grid.x, grid.y, grid.z);
   cuda_check(cudaSetDevice(cuda.device), "cudaSetDevice");
+  if (grid.shared_bytes > kSharedForAll) {
+    allow_shared_memory(name, reinterpret_cast<const void*>(kernel), cuda, grid.shared_bytes);
+  }
 #ifdef TESSERA_SIMT
   simt::launch(kernel, name, cuda, {static_cast<int>(grid.x), static_cast<int>(grid.y), static_cast<int>(grid.z)},
                grid.threads, grid.shared_bytes, Params(args)...);
 #else
-  if (grid.shared_bytes > 48 << 10) {
-    cuda_check(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes)),
-        name);
-  }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z));
   config.blockDim = dim3(static_cast<unsigned>(grid.threads));

@@ -11,7 +11,7 @@
 
 #include <gtest/gtest.h>
 
-#include "kernels/simt/launch.h"
+#include "kernels/common/cuda/launch.cuh"
 
 namespace tessera {
 namespace {
@@ -170,6 +170,19 @@ TEST(Launches, NeedTheDeviceOfTheirStream) {
   };
   EXPECT_THROW(launch_on(1), Error);
   EXPECT_NO_THROW(launch_on(0));
+}
+
+TEST(Launches, NeedLeaveForMuchSharedMemory) {
+  const auto launch_with = [](size_t bytes) {
+    cudaSetDevice(0);
+    simt::launch(idle_kernel, "idle", Cuda{}, {}, 32, bytes);
+  };
+  EXPECT_NO_THROW(launch_with(48 << 10));
+  EXPECT_THROW(launch_with(100 << 10), Error);
+  allow_shared_memory("idle", reinterpret_cast<const void*>(idle_kernel), Cuda{}, 100 << 10);
+  EXPECT_NO_THROW(launch_with(100 << 10));
+  allow_shared_memory("idle", reinterpret_cast<const void*>(idle_kernel), Cuda{}, 64 << 10);
+  EXPECT_NO_THROW(launch_with(100 << 10)) << "another thread may have been about to";
 }
 
 TEST(Arguments, OfHostMemoryAreRefusedEvenInAStruct) {
