@@ -2,6 +2,9 @@
 // memory are staged by the driver before the call returns, so the source may go away; copies between devices are
 // enqueued on both streams, and the host waits for nothing.
 #include <cstring>
+#include <mutex>
+#include <set>
+#include <utility>
 
 #include "framework/tensor/tensor.h"
 #include "kernels/common/cuda/runtime.h"
@@ -24,8 +27,25 @@ void put_behind(Device later, Device earlier) {
   cuda_check(cudaEventDestroy(event), "cudaEventDestroy");
 }
 
+// Lets copies between two devices go from one to the other where the hardware can; elsewhere the driver stages them in
+// host memory. Asked once for each pair.
+void connect(Device device, Device peer) {
+  static std::mutex mutex;
+  static std::set<std::pair<int, int>> asked;
+  const std::scoped_lock lock(mutex);
+  if (!asked.insert({device.index, peer.index}).second) return;
+  int can = 0;
+  cuda_check(cudaDeviceCanAccessPeer(&can, device.index, peer.index), "cudaDeviceCanAccessPeer");
+  if (can == 0) return;
+  cuda_check(cudaSetDevice(device.index), "cudaSetDevice");
+  const bool connected = cudaDeviceEnablePeerAccess(peer.index, 0) == cudaSuccess;
+  if (!connected) cudaGetLastError();  // NCCL was first, or there are too many peers: staged, then
+}
+
 // The source's memory may be used again by work of its own device: that comes behind the copy.
 void copy_between_devices(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
+  connect(to_device, from_device);
+  connect(from_device, to_device);
   put_behind(to_device, from_device);
   cuda_check(cudaMemcpyPeerAsync(to, to_device.index, from, from_device.index, bytes, stream_of(to_device)),
              "cudaMemcpyPeerAsync");

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "framework/ops.h"
+#include "kernels/common/cuda/runtime.h"
 #include "tests/framework/ops/op_check.h"
 
 namespace tessera {
@@ -94,6 +95,9 @@ TEST(ToDevice, BringsTheGradientBack) {
   const OpResult here = run_op([](std::span<const Variable> v) { return ops::mul(v[0], v[0]); }, std::vector{x}, {});
   EXPECT_EQ(doubles(there.y), doubles(here.y));
   EXPECT_EQ(doubles(there.gradients[0]), doubles(here.gradients[0]));
+#ifdef TESSERA_SIMT
+  EXPECT_TRUE(simt::reaches_peer(0, 1) && simt::reaches_peer(1, 0));
+#endif
 }
 
 }  // namespace
