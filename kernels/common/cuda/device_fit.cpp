@@ -21,6 +21,10 @@ std::string misfit_of(const DeviceFacts& facts) {
     return format_message("{} has compute capability {}, but the kernels need 8.0 (Ampere) or newer; use device = cpu",
                           {facts.name, capability});
   }
+  if (!facts.trouble.empty()) {
+    return format_message("{} cannot be used: {}; see what nvidia-smi says of it, or use device = cpu",
+                          {facts.name, facts.trouble});
+  }
   if (!facts.has_code) {
     return format_message(
         "this program holds no code for {} (compute capability {}); build it with "

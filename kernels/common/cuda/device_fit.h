@@ -12,6 +12,7 @@ struct DeviceFacts {
   int runtime_cuda = 0;      ///< the CUDA that this program was built with
   int major = 0, minor = 0;  ///< compute capability
   bool has_code = true;      ///< the program holds machine code, or PTX, for it
+  std::string trouble = {};  ///< what it says instead of loading a kernel, unless it is about the code
 };
 
 /// One sentence that says what does not fit and what to do; empty where all does.

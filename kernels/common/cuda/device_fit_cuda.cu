@@ -12,6 +12,11 @@ int attribute(cudaDeviceAttr name, int index) {
   return value;
 }
 
+bool is_about_the_code(cudaError_t error) {
+  return error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction ||
+         error == cudaErrorUnsupportedPtxVersion;
+}
+
 }  // namespace
 
 // Asking for a kernel's attributes loads it, which fails where the program holds no code for the device.
@@ -26,8 +31,11 @@ DeviceFacts device_facts(int index) {
   cuda_check(cudaRuntimeGetVersion(&facts.runtime_cuda), "cudaRuntimeGetVersion");
   cuda_check(cudaSetDevice(index), "cudaSetDevice");
   cudaFuncAttributes attributes{};
-  facts.has_code = cudaFuncGetAttributes(&attributes, probe_kernel) == cudaSuccess;
-  if (!facts.has_code) cudaGetLastError();  // or the next launch would report it
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, probe_kernel);
+  if (error == cudaSuccess) return facts;
+  cudaGetLastError();  // or the next launch would report it
+  facts.has_code = !is_about_the_code(error);
+  if (facts.has_code) facts.trouble = cudaGetErrorString(error);
   return facts;
 }
 

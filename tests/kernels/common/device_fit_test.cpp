@@ -39,5 +39,13 @@ TEST(DeviceFit, NamesTheArchitectureToBuildFor) {
                                           "-DTESSERA_CUDA_ARCHITECTURES=90-real"));
 }
 
+TEST(DeviceFit, PassesOnWhatADeviceSaysThatCannotBeUsed) {
+  DeviceFacts facts = good;
+  facts.trouble = "all CUDA-capable devices are busy or unavailable";
+  EXPECT_EQ(misfit_of(facts),
+            "NVIDIA H100 cannot be used: all CUDA-capable devices are busy or unavailable; see what "
+            "nvidia-smi says of it, or use device = cpu");
+}
+
 }  // namespace
 }  // namespace tessera
