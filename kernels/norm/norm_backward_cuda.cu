@@ -168,7 +168,8 @@ __global__ void dx_kernel(const __grid_constant__ BackwardArguments norm) {
 /// partial[chunk] = {Σ dy · ŝ, Σ dy} over the rows of a chunk, one thread per column.
 template <class T>
 __global__ void column_kernel(const __grid_constant__ BackwardArguments norm, T* weight_partial, T* bias_partial) {
-  const int64_t c = grid_thread(), width = norm.x.shape[1], chunk = block_index().y;
+  const int64_t c = int64_t{block_index().y} * thread_count() + thread_index(), chunk = block_index().x;
+  const int64_t width = norm.x.shape[1];
   if (c >= width) return;
   const int64_t end =
       chunk * kChunkRows + kChunkRows < norm.x.shape[0] ? chunk * kChunkRows + kChunkRows : norm.x.shape[0];
@@ -205,7 +206,7 @@ void run_long(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, c
   if (dweight.y || dbias.y) {
     const Scratch scratch(cuda, static_cast<size_t>(2 * chunks * width) * sizeof(T));
     T* partial = scratch.as<T>();
-    launch_grid("norm_backward", column_kernel<T>, cuda, {.x = pieces_of(width, 128), .y = chunks, .threads = 128},
+    launch_grid("norm_backward", column_kernel<T>, cuda, {.x = chunks, .y = pieces_of(width, 128), .threads = 128},
                 norm, partial, partial + chunks * width);
     add_chunks(cuda, partial, chunks, dweight);
     add_chunks(cuda, partial + chunks * width, chunks, dbias);
