@@ -5,6 +5,7 @@
 
 #include "kernels/common/cuda/cublaslt.h"
 #include "kernels/common/cuda/runtime.h"
+#include "kernels/common/cuda/scratch.h"
 
 namespace tessera {
 namespace {
@@ -69,10 +70,10 @@ const CublasLt& cublaslt(int device) {
   if (found != opened.end()) return found->second;
   static const CublasLt library = functions();
   CublasLt lt = library;
+  lt.workspace = take_for_good(device, kWorkspaceBytes);
+  lt.workspace_bytes = kWorkspaceBytes;
   cuda_check(cudaSetDevice(device), "cudaSetDevice");
   cublas_check(lt.create(&lt.handle), "cublasLtCreate");
-  cuda_check(cudaMalloc(&lt.workspace, kWorkspaceBytes), "cudaMalloc of the workspace of cuBLASLt");
-  lt.workspace_bytes = kWorkspaceBytes;
   return opened.emplace(device, lt).first->second;
 }
 

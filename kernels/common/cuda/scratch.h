@@ -17,6 +17,9 @@ struct ScratchSource {
 };
 void set_scratch_source(ScratchSource source);
 
+/// Memory of that source that is never given back: what a library keeps for itself.
+void* take_for_good(int device, size_t bytes);
+
 class Scratch {
  public:
   Scratch(Cuda cuda, size_t bytes);
