@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/common/host_device.h"
+#include "kernels/common/normal_tail.h"
 
 namespace tessera {
 
@@ -71,16 +72,7 @@ struct Normal {
 [[gnu::always_inline]] inline Normal<float> fast_normal(float x) {
   const float magnitude = std::fabs(x);
   const float bell = fast_bell(x);
-  const float t = 1.0f / (1.0f + 0.3f * magnitude);
-  float p = 0.03593179145f;  // Φ(−|x|) = e^(−x²/2) · t · p(t)
-  p = p * t - 0.1582762259f;
-  p = p * t + 0.2082069768f;
-  p = p * t - 0.05539416974f;
-  p = p * t + 0.1294693605f;
-  p = p * t + 0.09963744814f;
-  p = p * t + 0.120798365f;
-  p = p * t + 0.1196263893f;
-  const float tail = bell * t * p;
+  const float tail = bell * normal_tail(1.0f / (1.0f + kNormalTailScale * magnitude));
   return {x < 0.0f ? tail : 1.0f - tail, 0.398942280f * bell};
 }
 
