@@ -57,7 +57,8 @@ Variable silu(const Variable& x);
 Variable swiglu(const Variable& gate_up);
 /// x in another floating dtype.
 Variable cast(const Variable& x, DType dtype);
-/// x with elements dropped with probability p and the rest divided by 1 - p, in a training pass; plus `residual`.
+/// x with elements dropped with probability p, to the nearest 2^-16, and the rest divided by 1 - p, in a training pass;
+/// plus `residual`.
 Variable dropout(const Variable& x, double p, const Site& site, const Variable& residual = {});
 
 // ── Norms ──

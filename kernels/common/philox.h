@@ -31,7 +31,7 @@ TESSERA_HOST_DEVICE inline Words philox(uint64_t key, Words counter) {
 /// Uniform in [0, 1), from the upper 24 bits of a word: exact in float.
 TESSERA_HOST_DEVICE inline float uniform(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
-/// A word is dropped iff it is below this threshold; the probability is exact to 2^-32.
+/// An attention weight is dropped iff its word is below this threshold; the probability is exact to 2^-32.
 TESSERA_HOST_DEVICE inline uint32_t dropout_threshold(float p) {
   return static_cast<uint32_t>(static_cast<double>(p) * 4294967296.0);
 }

@@ -7,7 +7,7 @@ namespace {
 
 struct DropoutArguments {
   Elements<2> x, residual;
-  uint32_t threshold;
+  uint32_t threshold;  // of 2³²: a draw in the upper half of a word is compared with the other half behind it
   double factor;
   RandomKey key;
   int64_t first_row;
@@ -27,16 +27,14 @@ __global__ void dropout_kernel(const __grid_constant__ DropoutArguments op) {
   if (op.residual) fetch_run(op.residual, row * op.residual.strides[0] + c, n, residual);
   widen_run(op.x.dtype, x);
   widen_run(op.residual.dtype, residual);
+  const Words drawn = philox(
+      op.key, {static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32), static_cast<uint32_t>(piece), 0});
+  const uint32_t words[kVector / 2] = {drawn.x, drawn.y, drawn.z, drawn.w};
+  const T factor = static_cast<T>(op.factor);
 #pragma unroll
-  for (int quad = 0; quad < kVector / 4; ++quad) {
-    const Words words = philox(op.key, {static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32),
-                                        static_cast<uint32_t>(c / 4 + quad), 0});
-    const uint32_t four[4] = {words.x, words.y, words.z, words.w};
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      T& value = x[quad * 4 + k];
-      value = residual[quad * 4 + k] + (four[k] >= op.threshold ? value * static_cast<T>(op.factor) : T(0));
-    }
+  for (int k = 0; k < kVector; ++k) {
+    const bool keeps = (k % 2 == 0 ? words[k / 2] << 16 : words[k / 2]) >= op.threshold;
+    x[k] = residual[k] + (keeps ? x[k] * factor : T(0));
   }
   store_run(op.y, row * op.y.strides[0] + c, n, x);
 }
@@ -46,8 +44,8 @@ __global__ void dropout_kernel(const __grid_constant__ DropoutArguments op) {
 void Dropout::operator()(Cuda cuda) const {
   select_compute(
       [&]<class T>() {
-        const double factor = T{1} / (T{1} - static_cast<T>(p));
-        const DropoutArguments arguments{x, residual, dropout_threshold(p), factor, key, first_row, y};
+        const DropoutRule rule(p);
+        const DropoutArguments arguments{x, residual, rule.threshold << 16, rule.factor, key, first_row, y};
         launch_grid("dropout", dropout_kernel<T>, cuda,
                     {.x = pieces_of(x.shape[0] * pieces_of(x.shape[1], kVector), 256)}, arguments);
       },

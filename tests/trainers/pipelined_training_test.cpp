@@ -43,7 +43,7 @@ class PipelinedTraining : public testing::Test {
     trainer.save(store);
     const std::filesystem::path state = *store.latest() / "state.json";
     nlohmann::json content = nlohmann::json::parse(read_all(state));
-    content.at("step").at("scale") = 67108864.0;
+    content.at("step").at("scale") = 16777216.0;
     std::ofstream(state) << content;
     return *store.latest();
   }

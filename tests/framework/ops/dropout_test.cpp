@@ -11,15 +11,15 @@ const Site kSite{.hash = 42};
 TEST(Dropout, EveryDtypeAndItsGradient) {
   const Tensor x = uniform({2, 3, 9}, 1, 1, 2), residual = uniform({2, 3, 9}, 2);
   const Pass::Options options{.iteration = 3, .seed = 5};
-  const Op op = [](std::span<const Variable> v) { return ops::dropout(v[0], 0.4, kSite); };
-  const Op with_residual = [](std::span<const Variable> v) { return ops::dropout(v[0], 0.4, kSite, v[1]); };
+  const Op op = [](std::span<const Variable> v) { return ops::dropout(v[0], 0.375, kSite); };
+  const Op with_residual = [](std::span<const Variable> v) { return ops::dropout(v[0], 0.375, kSite, v[1]); };
   // The mask is the kernel's business; here an element is either gone or multiplied by 1 / (1 − p).
   const std::vector<double> y = doubles(run_op(op, std::vector{x}, options).y), before = doubles(x);
   std::vector<double> expected = before;
   int dropped = 0;
   for (size_t i = 0; i < y.size(); ++i) {
     dropped += y[i] == 0;
-    expected[i] = y[i] == 0 ? 0 : before[i] / (1 - static_cast<double>(0.4f));
+    expected[i] = y[i] == 0 ? 0 : before[i] / (1 - 0.375);
   }
   EXPECT_GT(dropped, 10);
   EXPECT_LT(dropped, 35);

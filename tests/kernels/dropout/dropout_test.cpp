@@ -1,5 +1,8 @@
 #include "kernels/dropout/dropout.h"
 
+#include <array>
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 #include "kernels/common/philox.h"
@@ -11,9 +14,10 @@ namespace {
 // The rule of the header, one element at a time.
 bool kept(uint64_t key, int64_t row, int64_t column, float p) {
   const Words words = philox(key, {static_cast<uint32_t>(row), static_cast<uint32_t>(static_cast<uint64_t>(row) >> 32),
-                                   static_cast<uint32_t>(column / 4), 0});
+                                   static_cast<uint32_t>(column / 8), 0});
   const std::array<uint32_t, 4> four{words.x, words.y, words.z, words.w};
-  return four[column % 4] >= dropout_threshold(p);
+  const uint32_t draw = four[column % 8 / 2] >> (column % 2 * 16) & 0xffff;
+  return draw >= std::round(p * 65536.0);
 }
 
 TEST(Dropout, FollowsThePublishedMaskInEveryDtype) {
@@ -30,7 +34,8 @@ TEST(Dropout, FollowsThePublishedMaskInEveryDtype) {
     run_on_test_device(dropout);
     std::vector<double> expected;
     for (int64_t i = 0; i < x.numel(); ++i) {
-      expected.push_back(kept(99, first_row + i / width, i % width, p) ? x[i] / (1 - static_cast<double>(p)) : 0);
+      expected.push_back(kept(99, first_row + i / width, i % width, p) ? x[i] / (1 - std::round(p * 65536) / 65536)
+                                                                       : 0);
     }
     expect_close(y, expected, 1.01 * rounding_unit(dtype) + 4 * rounding_unit(accumulate_dtype(dtype)), 0);
     for (int64_t i = 0; i < x.numel(); ++i) expected[i] += residual[i];
@@ -49,6 +54,16 @@ TEST(Dropout, DropsTheShareItPromisesAndNothingAtZero) {
     EXPECT_NEAR(zeros / static_cast<double>(y.numel()), p, 0.005) << p;
     EXPECT_EQ(zeros == 0, p == 0);
   }
+}
+
+// However near 1 the probability is, something is kept, and it is not infinite.
+TEST(Dropout, ProbabilitiesGoInSteps) {
+  EXPECT_EQ(DropoutRule(0).threshold, 0U);
+  EXPECT_EQ(DropoutRule(0).factor, 1);
+  EXPECT_EQ(DropoutRule(0.25f).threshold, 16384U);
+  EXPECT_EQ(DropoutRule(0x1p-17f).threshold, 1U);
+  EXPECT_EQ(DropoutRule(0.9999999f).threshold, 65535U);
+  EXPECT_EQ(DropoutRule(0.9999999f).factor, 65536);
 }
 
 // Rows belong to the global batch: a rank that holds rows 3 … 5 drops what a single process drops there.
