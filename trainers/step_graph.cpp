@@ -1,6 +1,7 @@
 #include "trainers/step_graph.h"
 
 #include <cstdio>
+#include <utility>
 
 #include "framework/tensor/allocator.h"
 
@@ -36,7 +37,10 @@ void StepGraph::run(std::span<const MicroStep> steps, int64_t iteration, double 
       key.push_back(static_cast<double>(number));
     }
   }
-  if (shapes_.size() >= kMostShapes && !shapes_.contains(key)) return work(upload(steps), nullptr);
+  if (shapes_.size() >= kMostShapes && !shapes_.contains(key)) {
+    say_that_shapes_are_many();
+    return work(upload(steps), nullptr);
+  }
   Shape& shape = shapes_[key];
   keys_.write(iteration);
   if (++shape.seen < kSightings) return work(upload(steps), &keys_);  // which makes the sites of dropout known
@@ -60,6 +64,14 @@ void StepGraph::run(std::span<const MicroStep> steps, int64_t iteration, double 
   } else {
     whole();
   }
+}
+
+void StepGraph::say_that_shapes_are_many() {
+  if (std::exchange(said_many_, true)) return;
+  std::fprintf(stderr,
+               "cuda_graph: the steps have more than %zu shapes (rows, tokens, targets that count); those of further "
+               "shapes are not recorded\n",
+               kMostShapes);
 }
 
 bool StepGraph::record(Shape& shape, const std::function<void()>& work) {

@@ -49,6 +49,7 @@ class StepGraph {
   using Key = std::vector<double>;
 
   std::vector<MicroInput> upload(std::span<const MicroStep> steps);
+  void say_that_shapes_are_many();
   bool record(Shape& shape, const std::function<void()>& work);
 
   Device device_;
@@ -57,6 +58,7 @@ class StepGraph {
   DropoutKeys keys_;
   std::map<Key, Shape> shapes_;
   int64_t replays_ = 0;
+  bool said_many_ = false;
 };
 
 }  // namespace tessera

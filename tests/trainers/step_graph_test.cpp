@@ -124,6 +124,16 @@ TEST_F(StepGraphTest, AShapeIsRecordedOnceItHasBeenSeenOften) {
   EXPECT_EQ(graph.replays(), 0);
   for (int i = 0; i < 5; ++i) run(0);
   EXPECT_EQ(graph.replays(), 3);
+
+  testing::internal::CaptureStderr();
+  for (int i = 5; i < 8; ++i) run(i);  // the eighth
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 8; ++i) run(8 + i % 2);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::AllOf(testing::StartsWith("cuda_graph: the steps have more than 8 shapes"),
+                             testing::EndsWith("not recorded\n")));
+  EXPECT_EQ(graph.replays(), 3);
 }
 
 #ifdef TESSERA_SIMT
