@@ -1,8 +1,10 @@
-// The program as a user runs it: another process, its two outputs and its exit code.
+// The program as a user runs it: another process, its two outputs and its exit code; and the fixture of its tests.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <fstream>
 #include <functional>
 #include <optional>
 #include <string>
@@ -10,6 +12,9 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -83,5 +88,50 @@ inline bool eventually(const std::function<bool()>& condition) {
   }
   return false;
 }
+
+/// A folder with a text and the config of a toy that trains on it in a moment.
+class ProgramTest : public testing::Test {
+ protected:
+  ProgramTest() {
+    std::string text;
+    for (int i = 0; i < 200; ++i) text += "The quick brown fox jumps over the lazy dog.\n";
+    folder_.write("text.txt", text);
+    folder_.write(
+        "toy.cfg",
+        "data = text.txt\nout_dir = run\nn_layer = 1\nn_head = 2\nn_embd = 16\nblock_size = 8\nbatch_size = 2\n"
+        "max_iters = 4\nwarmup_iters = 1\neval_interval = 2\neval_iters = 1\nlog_interval = 1\nthreads = 1\n"
+        "max_new_tokens = 5\nlr_decay_iters = 8\n");
+  }
+
+  Outcome run(const Words& words, const Limits& limits = {}) const { return Program(folder_, words, limits).wait(); }
+
+  /// Runs and expects exit code 0.
+  std::string good(const Words& words) const {
+    const Outcome outcome = run(words);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.out;
+  }
+
+  /// Runs and expects one sentence on the error output.
+  std::string bad(int code, const Words& words, const Limits& limits = {}) const {
+    using testing::AllOf, testing::HasSubstr, testing::Not, testing::StartsWith;
+    const Outcome outcome = run(words, limits);
+    EXPECT_EQ(outcome.code, code) << outcome.out << outcome.err;
+    EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+    EXPECT_THAT(outcome.err, AllOf(StartsWith("tessera: "), Not(HasSubstr("exception")), Not(HasSubstr("terminate"))));
+    return outcome.err;
+  }
+
+  std::string weights(const std::string& run) const { return read_all(folder_ / (run + "/latest/model.safetensors")); }
+
+  std::vector<nlohmann::json> metrics(const std::string& run) const {
+    std::vector<nlohmann::json> rows;
+    std::ifstream file(folder_ / (run + "/metrics.jsonl"));
+    for (std::string line; std::getline(file, line);) rows.push_back(nlohmann::json::parse(line));
+    return rows;
+  }
+
+  TemporaryFolder folder_;
+};
 
 }  // namespace tessera

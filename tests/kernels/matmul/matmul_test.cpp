@@ -1,10 +1,11 @@
 #include "kernels/matmul/matmul.h"
 
+#include <array>
 #include <optional>
 
 #include <gtest/gtest.h>
 
-#include "tests/kernels/array.h"
+#include "tests/kernels/matmul/matmul_case.h"
 #ifdef TESSERA_SIMT
 #include "kernels/simt/cublaslt.h"
 #endif
@@ -12,135 +13,8 @@
 namespace tessera {
 namespace {
 
-struct Case {
-  int64_t B, M, K, N;
-  DType dtype = DType::f32;  ///< of a and b
-  DType c_dtype = DType::f32;
-  bool a_transposed = false, b_transposed = false, b_shared = false;
-  int64_t padding = 0;
-  std::optional<DType> bias = {}, add = {};
-  Activation activation = Activation::none;
-  bool keeps_pre_activation = false;
-  float beta = 0;
-};
-
-In<3> turned(In<3> x) {
-  std::swap(x.shape[1], x.shape[2]);
-  std::swap(x.strides[1], x.strides[2]);
-  return x;
-}
-
-double activated(Activation activation, double x) {
-  if (activation == Activation::gelu_exact) return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-  if (activation == Activation::gelu_tanh)
-    return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-  return x;
-}
-
-double rounded(DType dtype, double x) {
-  if (dtype == DType::f64) return x;
-  const auto narrow = static_cast<float>(x);
-  if (dtype == DType::f16) return static_cast<float>(Half(narrow));
-  return dtype == DType::bf16 ? static_cast<float>(BFloat16(narrow)) : narrow;
-}
-
-/// The operands of a case, its result, and what the result should be.
-struct Problem {
-  Case is;
-  Array a, b, bias, add, pre, c;
-  std::vector<double> expected, expected_pre;
-
-  explicit Problem(const Case& from)
-      : is(from),
-        a(Array::random(is.dtype, is.a_transposed ? Shape{is.B, is.K, is.M} : Shape{is.B, is.M, is.K}, 1, -1, 1,
-                        is.padding)),
-        b(Array::random(is.dtype, b_shape(), 2, -1, 1, is.padding)),
-        bias(Array::random(is.bias.value_or(DType::f32), {is.N}, 3)),
-        add(Array::random(is.add.value_or(DType::f32), {is.B, is.M, is.N}, 4, -1, 1, is.padding)),
-        pre(is.c_dtype, {is.B, is.M, is.N}, is.padding),
-        c(Array::random(is.c_dtype, {is.B, is.M, is.N}, 5, -1, 1, is.padding)) {
-    if (is.beta == 0) {
-      for (int64_t i = 0; i < c.numel(); ++i) c.set(i, NAN);
-    }
-    compute_expected();
-  }
-
-  void run() {
-    In<3> right = is.b_transposed ? turned(b.in<3>()) : b.in<3>();
-    if (is.b_shared) {
-      right.shape[0] = is.B;
-      right.strides[0] = 0;
-    }
-    run_on_test_device(MatMul{.a = is.a_transposed ? turned(a.in<3>()) : a.in<3>(),
-                              .b = right,
-                              .bias = is.bias ? bias.in<1>() : In<1>{},
-                              .add = is.add ? add.in<3>() : In<3>{},
-                              .activation = is.activation,
-                              .pre_activation = is.keeps_pre_activation ? pre.out<3>() : Out<3>{},
-                              .c = c.out<3>(),
-                              .beta = is.beta});
-  }
-
-  /// The error of K products and their sums, and of rounding to c.
-  void check() {
-    const double sum = rounding_unit(accumulate_dtype(is.dtype)) * (8.0 + 2.0 * is.K);
-    const double store = rounding_unit(is.c_dtype);
-    const double flip = is.activation == Activation::none ? 0 : 2 * store;  // p rounded the other way
-    expect_close(c, expected, 2 * store + flip, sum + flip);
-    if (is.keeps_pre_activation) expect_close(pre, expected_pre, 2 * store, sum);
-  }
-
- private:
-  using Shape = std::vector<int64_t>;
-
-  Shape b_shape() const {
-    const int64_t batches = is.b_shared ? 1 : is.B;
-    return is.b_transposed ? Shape{batches, is.N, is.K} : Shape{batches, is.K, is.N};
-  }
-
-  void compute_expected() {
-    const std::vector<double> left = a.values(), right = b.values();
-    for (int64_t batch = 0; batch < is.B; ++batch) {
-      for (int64_t m = 0; m < is.M; ++m) {
-        for (int64_t n = 0; n < is.N; ++n) {
-          double p = is.bias ? bias[n] : 0;
-          const int64_t other = is.b_shared ? 0 : batch;
-          for (int64_t k = 0; k < is.K; ++k) {
-            const int64_t at_a = is.a_transposed ? k * is.M + m : m * is.K + k;
-            const int64_t at_b = is.b_transposed ? n * is.K + k : k * is.N + n;
-            p += left[batch * is.M * is.K + at_a] * right[other * is.K * is.N + at_b];
-          }
-          const int64_t i = static_cast<int64_t>(expected.size());
-          if (is.activation != Activation::none) p = rounded(is.c_dtype, p);
-          expected_pre.push_back(p);
-          double y = activated(is.activation, p);
-          if (is.add) y += add[i];
-          if (is.beta != 0) y += is.beta * c[i];
-          expected.push_back(y);
-        }
-      }
-    }
-  }
-};
-
-void check(const Case& is) {
-  SCOPED_TRACE(::testing::Message() << is.B << "·[" << is.M << ", " << is.K << "]·[" << is.K << ", " << is.N << "] "
-                                    << to_string(is.dtype) << " to " << to_string(is.c_dtype)
-                                    << (is.a_transposed ? " aᵀ" : "") << (is.b_transposed ? " bᵀ" : "")
-                                    << (is.b_shared ? " shared" : "") << " padding " << is.padding << " activation "
-                                    << to_string(is.activation) << " beta " << is.beta);
-  Problem problem(is);
-  problem.run();
-  problem.check();
-}
-
-/// c's dtypes for operands of each dtype.
-constexpr std::array<std::array<DType, 2>, 6> kDTypes = {{{DType::f32, DType::f32},
-                                                          {DType::f64, DType::f64},
-                                                          {DType::f16, DType::f16},
-                                                          {DType::f16, DType::f32},
-                                                          {DType::bf16, DType::bf16},
-                                                          {DType::bf16, DType::f32}}};
+using Case = MatMulCase;
+using Problem = MatMulProblem;
 
 TEST(MatMul, ShapesLayoutsAndDtypes) {
   const std::array<int64_t, 3> shapes[] = {{1, 1, 1},    {1, 64, 33},   {5, 1, 7},      {7, 13, 1},   {3, 65, 5},
