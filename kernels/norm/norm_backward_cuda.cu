@@ -165,25 +165,37 @@ __global__ void dx_kernel(const __grid_constant__ BackwardArguments norm) {
   }
 }
 
-/// partial[chunk] = {Σ dy · ŝ, Σ dy} over the rows of a chunk, one thread per column.
+constexpr int kColumnThreads = 128;  ///< each has kVector neighbouring columns
+
+/// partial[chunk] = {Σ dy · ŝ, Σ dy} over the rows of a chunk.
 template <class T>
 __global__ void column_kernel(const __grid_constant__ BackwardArguments norm, T* weight_partial, T* bias_partial) {
-  const int64_t c = int64_t{block_index().y} * thread_count() + thread_index(), chunk = block_index().x;
-  const int64_t width = norm.x.shape[1];
+  const int64_t c = (int64_t{block_index().y} * kColumnThreads + thread_index()) * kVector, chunk = block_index().x;
+  const int64_t width = norm.x.shape[1], begin = chunk * kChunkRows;
   if (c >= width) return;
-  const int64_t end =
-      chunk * kChunkRows + kChunkRows < norm.x.shape[0] ? chunk * kChunkRows + kChunkRows : norm.x.shape[0];
-  T dweight = 0, dbias = 0;
-  for (int64_t row = chunk * kChunkRows; row < end; ++row) {
+  const int n = run_length(width - c);
+  const int64_t end = begin + kChunkRows < norm.x.shape[0] ? begin + kChunkRows : norm.x.shape[0];
+  T dweight[kVector] = {}, dbias[kVector] = {};
+  for (int64_t row = begin; row < end; ++row) {
     const T mean = norm.mean ? norm.mean.as<T>()[row * norm.mean.strides[0]] : T(0);
     const T factor = norm.normalized ? T(1) : norm.rstd.as<T>()[row * norm.rstd.strides[0]];
-    const T x = load_one<T>(norm.x, row * norm.x.strides[0] + c),
-            g = load_one<T>(norm.dy, row * norm.dy.strides[0] + c);
-    dweight += g * ((x - mean) * factor);
-    dbias += g;
+    T x[kVector], g[kVector];
+    fetch_run(norm.x, row * norm.x.strides[0] + c, n, x);
+    fetch_run(norm.dy, row * norm.dy.strides[0] + c, n, g);
+    widen_run(norm.x.dtype, x);
+    widen_run(norm.dy.dtype, g);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) {
+      dweight[k] += g[k] * ((x[k] - mean) * factor);
+      dbias[k] += g[k];
+    }
   }
-  weight_partial[chunk * width + c] = dweight;
-  bias_partial[chunk * width + c] = dbias;
+#pragma unroll
+  for (int k = 0; k < kVector; ++k) {
+    if (k >= n) continue;
+    weight_partial[chunk * width + c + k] = dweight[k];
+    bias_partial[chunk * width + c + k] = dbias[k];
+  }
 }
 
 /// Where a sum over rows goes.
@@ -206,8 +218,9 @@ void run_long(Cuda cuda, const BackwardArguments& norm, const RowSum& dweight, c
   if (dweight.y || dbias.y) {
     const Scratch scratch(cuda, static_cast<size_t>(2 * chunks * width) * sizeof(T));
     T* partial = scratch.as<T>();
-    launch_grid("norm_backward", column_kernel<T>, cuda, {.x = chunks, .y = pieces_of(width, 128), .threads = 128},
-                norm, partial, partial + chunks * width);
+    launch_grid("norm_backward", column_kernel<T>, cuda,
+                {.x = chunks, .y = pieces_of(width, kColumnThreads * kVector), .threads = kColumnThreads}, norm,
+                partial, partial + chunks * width);
     add_chunks(cuda, partial, chunks, dweight);
     add_chunks(cuda, partial + chunks * width, chunks, dbias);
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/common/cuda/runtime.h"
+#include "kernels/common/cuda/shared_memory.h"
 #include "kernels/common/cuda/words.cuh"
 #include "kernels/common/exec.h"
 #ifdef TESSERA_SIMT
@@ -21,21 +22,6 @@ struct Grid {
 
 /// The number of pieces of `size` that cover `n`.
 inline int64_t pieces_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
-/// Whether a block may have as much shared memory; GPUs for desktops have less.
-inline bool block_may_share(Cuda cuda, size_t bytes) {
-  int most = 0;
-  cuda_check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, cuda.device),
-             "cudaDeviceGetAttribute");
-  return bytes <= static_cast<size_t>(most);
-}
-
-/// Blocks may have as much dynamic shared memory without asking.
-inline constexpr size_t kSharedForAll = 48 << 10;
-
-/// Lets blocks of `kernel` have `bytes` of dynamic shared memory on the current device, which is `cuda.device`. Never
-/// fewer than before: another thread may be about to launch it with as many. `name` is for messages.
-void allow_shared_memory(const char* name, const void* kernel, Cuda cuda, size_t bytes);
 
 /// Enqueues `kernel(args…)`; nothing happens for an empty grid. `name` is for messages.
 template <class... Params, class... Args>
