@@ -29,6 +29,8 @@ RandomKey Pass::key(uint64_t site) const {
 
 Variable Pass::input(Tensor value) const { return {std::move(value), *this, nullptr}; }
 
+Variable Pass::parameter(const Parameter& parameter) const { return {parameter, *this}; }
+
 Variable Pass::leaf(Tensor value) const {
   expect(is_floating(value.dtype()), "leaf: a {} tensor has no gradient", value.dtype());
   auto slot = std::make_shared<SlotState>(SlotState{.producer = "leaf",
@@ -80,7 +82,9 @@ Pass common_pass(const char* op, std::span<const Variable* const> inputs) {
   Pass pass;
   for (const Variable* input : inputs) {
     if (!input->pass()) continue;
-    expect(!pass || pass == input->pass(), "{}: its inputs come from two different passes; detach() one of them", op);
+    expect(!pass || pass == input->pass(),
+           "{}: its inputs come from two different passes; give it the value() of one of them, which is a constant",
+           op);
     pass = input->pass();
   }
   return pass;
@@ -91,9 +95,25 @@ void observe(const Pass& pass, const char* op, std::span<const Variable* const> 
   if (pass && pass.observer()) pass.observer()(op, inputs, outputs);
 }
 
-bool must_record(const Pass& pass, std::span<const Variable* const> inputs) {
+bool must_record(const char* op, const Pass& pass, std::span<const Variable* const> inputs) {
   if (!pass.is_recording()) return false;
+  for (const Variable* input : inputs) {
+    expect(input->origin() == nullptr,
+           "{}: an input was computed from the parameter '{}' outside of this pass, so no gradient would reach it; "
+           "compute it from pass.parameter(…), or detach() it",
+           op, input->origin() == nullptr ? "" : input->origin()->name);
+  }
   return std::any_of(inputs.begin(), inputs.end(), [](const Variable* input) { return input->wants_gradient(); });
+}
+
+Variable unrecorded(const Tensor& output, const Pass& pass, std::span<const Variable* const> inputs) {
+  Variable variable(output, pass, nullptr);
+  if (pass) return variable;
+  for (const Variable* input : inputs) {
+    if (input->origin()) return std::move(variable).computed_from(input->origin());
+    if (input->wants_gradient()) return std::move(variable).computed_from(input->parameter());
+  }
+  return variable;
 }
 
 std::vector<Variable> record(const char* op, std::span<const Tensor> outputs, const Pass& pass,

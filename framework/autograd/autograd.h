@@ -24,8 +24,10 @@ std::vector<Variable> record(const char* op, std::span<const Tensor> outputs, co
 /// Shows the op to the pass's observer, if it has one.
 void observe(const Pass& pass, const char* op, std::span<const Variable* const> inputs,
              std::span<const Tensor> outputs);
-/// True when a node for these inputs must be kept.
-bool must_record(const Pass& pass, std::span<const Variable* const> inputs);
+/// True when a node for these inputs must be kept. Throws if the gradient of one would be lost.
+bool must_record(const char* op, const Pass& pass, std::span<const Variable* const> inputs);
+/// The output where none is kept.
+Variable unrecorded(const Tensor& output, const Pass& pass, std::span<const Variable* const> inputs);
 }  // namespace detail
 
 /// The output of an op with several results. `backward(gradients, slot…)` gets an array of output gradients, some of
@@ -37,8 +39,8 @@ std::array<Variable, N> record_all(const char* op, const std::array<Tensor, N>& 
   const Pass pass = detail::common_pass(op, all);
   detail::observe(pass, op, all, outputs);
   std::array<Variable, N> variables;
-  if (!detail::must_record(pass, all)) {
-    for (size_t i = 0; i < N; ++i) variables[i] = Variable(outputs[i], pass, nullptr);
+  if (!detail::must_record(op, pass, all)) {
+    for (size_t i = 0; i < N; ++i) variables[i] = detail::unrecorded(outputs[i], pass, all);
     return variables;
   }
   auto run = [backward = std::move(backward)](std::span<Tensor> gradients, std::span<GradientSlot> slots) {

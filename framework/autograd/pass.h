@@ -53,6 +53,9 @@ class Pass {
   /// An activation whose gradient can be read after backward().
   Variable leaf(Tensor value) const;
 
+  /// A parameter for an op that meets no activation, such as a weight that is computed from others.
+  Variable parameter(const Parameter& parameter) const;
+
   /// Sees every op's name, inputs and outputs as they are computed: for tracing and for finding a NaN. What it writes
   /// to an output is what the next op reads.
   using Observer =

@@ -30,8 +30,11 @@ class Variable {
   Variable() = default;  ///< no variable: an absent bias, mask or context
   /// A constant.
   Variable(Tensor value) : value_(std::move(value)) {}
-  /// A parameter; it joins the tape of the activation it meets.
+  /// A parameter; it joins the tape of the activation it meets. An op that meets nothing but parameters belongs to no
+  /// tape: give it `pass.parameter(w)`.
   Variable(const Parameter& parameter);
+  /// A parameter that is on the tape of `pass` from the start.
+  Variable(const Parameter& parameter, Pass pass) : Variable(parameter) { pass_ = std::move(pass); }
   /// An activation; ops make these through `record`.
   Variable(Tensor value, Pass pass, SlotPtr slot)
       : value_(std::move(value)), pass_(std::move(pass)), slot_(std::move(slot)) {}
@@ -59,6 +62,13 @@ class Variable {
   /// Lets consumers save `recipe` instead of this value; it must return the same bits.
   Variable recomputed_by(std::function<Tensor()> recipe) &&;
 
+  /// The parameter, if any, that this constant was computed from outside of every pass: no gradient can go back there.
+  const ParameterPtr& origin() const { return origin_; }
+  Variable computed_from(ParameterPtr origin) && {
+    origin_ = std::move(origin);
+    return std::move(*this);
+  }
+
   /// The same value, cut off from the graph.
   Variable detach() const { return {value_, pass_, nullptr}; }
 
@@ -66,7 +76,7 @@ class Variable {
   Tensor value_;
   Pass pass_;
   SlotPtr slot_;
-  ParameterPtr parameter_;
+  ParameterPtr parameter_, origin_;
   std::shared_ptr<const std::function<Tensor()>> recipe_;
 };
 

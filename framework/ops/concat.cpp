@@ -32,7 +32,7 @@ Variable concat(std::span<const Variable> parts, int axis) {
     y.slice(axis, borders[borders.size() - 2], borders.back()).copy_from(part.value());
   }
   const Pass pass = detail::common_pass("concat", inputs);
-  if (!detail::must_record(pass, inputs)) return {y, pass, nullptr};
+  if (!detail::must_record("concat", pass, inputs)) return detail::unrecorded(y, pass, inputs);
   auto backward = [borders, axis](std::span<Tensor> gradients, std::span<GradientSlot> slots) {
     for (size_t i = 0; i < slots.size(); ++i) slots[i].add(gradients[0].slice(axis, borders[i], borders[i + 1]));
   };

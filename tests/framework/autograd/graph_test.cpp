@@ -3,6 +3,7 @@
 
 #include "framework/autograd/autograd.h"
 #include "framework/autograd/gradcheck.h"
+#include "framework/ops.h"
 #include "framework/parameters/arena.h"
 #include "kernels/elementwise/scale.h"
 #include "tests/framework/ops/op_check.h"
@@ -152,6 +153,42 @@ TEST(Graph, ActivationsOfTwoPassesDoNotMix) {
   const Variable y = Pass::recording({}).leaf(vector({1}));
   EXPECT_THROW(plus(x, y), Error);
   EXPECT_NO_THROW(plus(x, Variable(y.value())));
+}
+
+// An op of parameters alone has no tape to be on. What is made of its result must not train without it in silence.
+TEST(Graph, AWeightComputedOutsideOfThePassIsRefused) {
+  Model model;
+  const ParameterArena arena(model, {});
+  const Variable outside = times(times(model.a, 2), 2);
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.input(vector({1, 2}));
+  const auto message = [&](auto use) {
+    try {
+      use();
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_THAT(message([&] { plus(x, outside); }), HasSubstr("plus: an input was computed from the parameter 'a'"));
+  EXPECT_THAT(message([&] { ops::concat(std::vector{x, outside}, 0); }), HasSubstr("concat: an input was computed"));
+  EXPECT_EQ(message([&] { plus(x, outside.detach()); }), "");
+  EXPECT_EQ(message([&] { plus(Pass::inference().input(x.value()), outside); }), "");
+  Model frozen;
+  frozen.a.set_trainable(false);
+  initialize(frozen);
+  EXPECT_EQ(message([&] { plus(x, times(frozen.a, 2)); }), "");
+}
+
+TEST(Graph, AWeightComputedFromParametersOfThePassGetsItsGradient) {
+  Model model;
+  const ParameterArena arena(model, {});
+  arena.begin_window();
+  const Pass pass = Pass::recording({});
+  const Variable weight = plus(times(pass.parameter(model.a), 3), model.b);
+  backward(plus(pass.input(vector({1, 2})), weight), vector({1, 10}));
+  EXPECT_THAT(Variable(model.a).gradient().to_vector<float>(), ElementsAre(3, 30));
+  EXPECT_THAT(Variable(model.b).gradient().to_vector<float>(), ElementsAre(1, 10));
 }
 
 TEST(Graph, ConsumersSaveTheRecipeInsteadOfTheValue) {
