@@ -59,6 +59,7 @@
 #include "framework/ops/broadcast.h"
 #include "framework/ops/flash_attention_options.h"
 #include "framework/ops/one_device.h"
+#include "framework/ops/signs.h"
 #include "framework/ops/status_flag.h"
 #include "framework/optim/adamw.h"
 #include "framework/optim/optimizer.h"

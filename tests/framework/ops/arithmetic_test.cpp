@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "framework/ops.h"
+#include "framework/ops/signs.h"
 #include "tests/framework/ops/op_check.h"
 
 namespace tessera {
@@ -37,6 +37,28 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Broadcast,
                                          Shapes{{1, 1, 6}, {6}, {1, 1, 6}},
                                          Shapes{{2, 3, 5, 7}, {1, 3, 1, 7}, {2, 3, 5, 7}}, Shapes{{3, 4}, {}, {3, 4}}),
                          [](const auto& info) { return "case_" + std::to_string(info.index); });
+
+struct Scaled {
+  Parameter w{{4}, Init::ones()};
+
+  template <class Each>
+  void visit(Each&& each) {
+    each("w", w);
+  }
+};
+
+TEST(Signs, AreTheOps) {
+  const Tensor a = uniform({3, 4}, 1), b = uniform({4}, 2);
+  const auto expected = [&](auto f) { return broadcast(a, b, {3, 4}, f); };
+  check_op([](std::span<const Variable> x) { return x[0] + x[1]; }, {a, b}, expected(std::plus<>()));
+  check_op([](std::span<const Variable> x) { return x[0] - x[1]; }, {a, b}, expected(std::minus<>()));
+  check_op([](std::span<const Variable> x) { return x[0] * x[1]; }, {a, b}, expected(std::multiplies<>()));
+  check_op([](std::span<const Variable> x) { return 2 * x[0] / 4 - x[1] * 0.5; }, {a, b},
+           expected([](double p, double q) { return p / 2 - q / 2; }));
+  Scaled model;
+  initialize(model);
+  EXPECT_EQ(doubles((Pass::inference().input(a) * model.w).value()), doubles(a)) << "a parameter needs no cast";
+}
 
 TEST(Add, OneTensorTwice) {
   const Tensor a = uniform({3, 4}, 1);
