@@ -130,7 +130,7 @@ int run_replay(std::span<const std::string> arguments) {
   expect(checkpoint.has_value(), "replay: {} holds no complete checkpoint; train again with autopsy = True",
          folder.string());
   const Tokenizer tokenizer = tokenizer_of(load_state(*checkpoint));
-  LanguageModel model(model_options(config, tokenizer.vocab_size()));
+  LanguageModel model(model_options(config, vocab_size_of(config, tokenizer)));
   ParameterArena arena(model, arena_options(config, device_of(config)));
   load_model(*checkpoint, arena);
   if (config.zero == 1 && arena.mirror().defined()) arena.keep_masters({{0, arena.size()}});  // as in the training

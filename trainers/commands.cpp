@@ -147,7 +147,7 @@ int run_sample(std::span<const std::string> arguments) {
   const CheckpointState state = load_state(checkpoint);
   expect_same_architecture(state, config);
   const Tokenizer tokenizer = tokenizer_of(state);
-  LanguageModel model(model_options(config, tokenizer.vocab_size()));
+  LanguageModel model(model_options(config, vocab_size_of(config, tokenizer)));
   const ParameterArena arena(model, arena_options(config, device_of(config)));
   load_model(checkpoint, arena);
   const std::string text = draw_samples(model, tokenizer, config, config.num_samples);

@@ -122,6 +122,10 @@ Tokenizer tokenizer_of(const CheckpointState& saved) {
   }
 }
 
+int64_t vocab_size_of(const Config& config, const Tokenizer& tokenizer) {
+  return std::max(config.vocab_size, tokenizer.vocab_size());
+}
+
 int64_t matmul_parameters(const LanguageModel& model) {
   int64_t count = 0;
   for (const ParameterPtr& parameter : parameters(model)) {

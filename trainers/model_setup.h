@@ -44,6 +44,9 @@ int64_t state_bytes(const LanguageModel& model, const Config& config, int64_t ra
 /// The tokenizer that a checkpoint's model was trained with. Errors name the file.
 Tokenizer tokenizer_of(const CheckpointState& saved);
 
+/// Tokens of a model of `config` for text of `tokenizer`: config.vocab_size may ask for more than that has.
+int64_t vocab_size_of(const Config& config, const Tokenizer& tokenizer);
+
 /// Weights that take part in matrix products, the tied output layer included.
 int64_t matmul_parameters(const LanguageModel& model);
 

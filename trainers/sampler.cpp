@@ -47,11 +47,12 @@ Candidates candidates(std::span<const float> logits, const SamplingOptions& opti
   return all;
 }
 
-// The logits of the token after `tokens`.
-std::vector<float> next_logits(const LanguageModel& model, const Pass& pass, std::span<const int32_t> tokens) {
+// The logits of the token after `tokens`, of the first `vocab_size` tokens.
+std::vector<float> next_logits(const LanguageModel& model, const Pass& pass, std::span<const int32_t> tokens,
+                               int64_t vocab_size) {
   const Tensor ids = Tensor::from(tokens, {1, static_cast<int64_t>(tokens.size())}, model.wte.weight.value().device());
   const Tensor logits = model(pass.input(ids)).value();
-  return logits.slice(1, logits.dim(1) - 1, logits.dim(1)).to(DType::f32).to_vector<float>();
+  return logits.slice(1, logits.dim(1) - 1, logits.dim(1)).slice(2, 0, vocab_size).to(DType::f32).to_vector<float>();
 }
 
 double uniform_at(const SamplingOptions& options, uint64_t sample, uint64_t position) {
@@ -81,6 +82,7 @@ std::vector<int32_t> generate(const LanguageModel& model, std::span<const int32_
                               const std::function<void(int32_t)>& on_token) {
   expect(!prompt.empty(), "sample: the prompt is empty; give at least one character with --start");
   const int64_t block_size = model.options.block_size;
+  const int64_t vocab_size = options.vocab_size > 0 ? options.vocab_size : model.options.vocab_size;
   KvCache cache(block_size);
   const Pass pass = Pass::inference(options.use_cache ? &cache : nullptr);
   std::vector<int32_t> text(prompt.begin(), prompt.end());
@@ -89,7 +91,7 @@ std::vector<int32_t> generate(const LanguageModel& model, std::span<const int32_
   };
   std::span<const int32_t> unseen = last(block_size);
   for (int64_t i = 0; i < options.max_new_tokens; ++i) {
-    const std::vector<float> logits = next_logits(model, pass, unseen);
+    const std::vector<float> logits = next_logits(model, pass, unseen, vocab_size);
     const int32_t token = pick_token(logits, options, uniform_at(options, sample, static_cast<uint64_t>(i)));
     text.push_back(token);
     if (on_token) on_token(token);

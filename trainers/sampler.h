@@ -14,6 +14,7 @@ struct SamplingOptions {
   double temperature = 0.8;  ///< divides the logits; 0 takes the most likely token
   int64_t top_k = 200;       ///< only the k most likely tokens; 0: all
   double top_p = 1;          ///< only the most likely tokens that together reach this probability; 1: all
+  int64_t vocab_size = 0;    ///< only the first tokens of the model's, which may have more than have a text; 0: all
   uint64_t seed = 1337;
   bool use_cache = true;  ///< false computes every token from the whole context again
 };

@@ -42,6 +42,7 @@ std::string draw_samples(const LanguageModel& model, const Tokenizer& tokenizer,
                                 .temperature = config.temperature,
                                 .top_k = config.top_k,
                                 .top_p = config.top_p,
+                                .vocab_size = tokenizer.vocab_size(),
                                 .seed = static_cast<uint64_t>(config.seed)};
   std::string text;
   for (int64_t i = 0; i < count; ++i) {

@@ -117,6 +117,22 @@ TEST_F(ProgramTest, SampleEvalCheckAndVerifyResume) {
   EXPECT_THAT(good({"eval", "moved"}), HasSubstr("step 4: train loss "));
 }
 
+TEST_F(ProgramTest, AVocabularyBeyondTheTokenizersIsSampledEvaluatedAndReplayed) {
+  for (const Words& padded : {Words{"--vocab_size=64"}, Words{"--vocab_size=300", "--tokenizer=byte"},
+                              Words{"--vocab_size=64", "--data=task:copy:3"}}) {
+    fs::remove_all(folder_ / "run");
+    Words words{"train", "toy.cfg"};
+    words.insert(words.end(), padded.begin(), padded.end());
+    EXPECT_THAT(good(words), Not(HasSubstr("no sample was drawn")));
+    good({"sample", "run", "--num_samples=1", "--temperature=100", "--max_new_tokens=50"});
+    EXPECT_THAT(good({"eval", "run"}), HasSubstr("step 4: train loss "));
+  }
+  run({"train", "toy.cfg", "--vocab_size=64", "--learning_rate=1e30", "--max_skipped_steps=1", "--out_dir=ill"});
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_ / "ill")) {
+    if (entry.path().filename().string().starts_with("autopsy_")) good({"replay", entry.path().string()});
+  }
+}
+
 TEST_F(ProgramTest, AVocabularyWithoutNewLinesIsSampledToo) {
   folder_.write("line.txt", std::string(500, 'a') + std::string(500, 'b'));
   EXPECT_THAT(good({"train", "toy.cfg", "--data=line.txt"}), Not(HasSubstr("no sample was drawn")));

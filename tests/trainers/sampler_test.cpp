@@ -1,5 +1,6 @@
 #include "trainers/sampler.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -98,6 +99,17 @@ TEST_F(Generate, TellsEachTokenAsItComes) {
   const std::vector<int32_t> text =
       generate(model_, prompt_, {.max_new_tokens = 5}, 0, [&](int32_t token) { heard.push_back(token); });
   EXPECT_EQ(heard, text);
+}
+
+TEST_F(Generate, DrawsOnlyTokensOfTheVocabulary) {
+  const std::vector<int32_t> all = generate(model_, prompt_, {.max_new_tokens = 60, .temperature = 100});
+  EXPECT_GT(std::ranges::max(all), 3);
+  for (const SamplingOptions& options :
+       {SamplingOptions{.max_new_tokens = 60, .temperature = 100, .vocab_size = 4},
+        SamplingOptions{.max_new_tokens = 60, .temperature = 0, .vocab_size = 4},
+        SamplingOptions{.max_new_tokens = 60, .top_k = 1, .vocab_size = 4, .use_cache = false}}) {
+    for (const int32_t token : generate(model_, prompt_, options)) EXPECT_LT(token, 4);
+  }
 }
 
 TEST_F(Generate, APromptIsNeeded) { EXPECT_ANY_THROW(generate(model_, {}, {})); }
