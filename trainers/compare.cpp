@@ -191,6 +191,35 @@ class StepComparison {
   Errors found_, plain_, found_gradients_, plain_gradients_;
 };
 
+void expect_same_parameters(const ParameterArena& a, const ParameterArena& b) {
+  const auto shapes_of = [](const ParameterArena& arena) {
+    std::map<std::string, std::string> shapes;
+    for (const auto& entry : arena.entries()) shapes[entry.parameter->name] = to_string(entry.parameter->shape);
+    return shapes;
+  };
+  const auto in_a = shapes_of(a), in_b = shapes_of(b);
+  for (const auto& [mine, theirs] : {std::pair(in_a, in_b), std::pair(in_b, in_a)}) {
+    for (const auto& [name, shape] : mine) {
+      const auto other = theirs.find(name);
+      expect(other != theirs.end() && other->second == shape,
+             "compare: a and b are different models: '{}' is {} in one and {} in the other; give both the same sizes",
+             name, shape, other == theirs.end() ? "not there" : other->second);
+    }
+  }
+}
+
+// Parameter by parameter: the padding between them depends on the dtype.
+void copy_weights(const ParameterArena& from, const ParameterArena& to) {
+  std::map<std::string, Tensor> weights;
+  for (const auto& entry : from.entries())
+    weights[entry.parameter->name] = from.weights().slice(0, entry.begin, entry.end);
+  for (const auto& entry : to.entries()) {
+    const Tensor place = to.weights().slice(0, entry.begin, entry.end);
+    place.copy_from(weights.at(entry.parameter->name).to(place.dtype()).to(place.device()));
+  }
+  to.refresh_mirror();
+}
+
 void keep_worse(BoundedError& kept, const BoundedError& other) {
   if (!(other.error / other.limit <= kept.error / kept.limit)) kept = other;
 }
@@ -203,15 +232,11 @@ std::vector<LayerError> compare_steps(const Config& a, const Config& b, int64_t 
   Trainer reference(a);
   LanguageModel model_b(model_options(b, reference.data().vocab_size()));
   const ParameterArena arena_b(model_b, arena_options(b, Device::parse(b.device)));
-  expect(arena_b.size() == reference.arena().size() && arena_b.entries().size() == reference.arena().entries().size(),
-         "compare: a and b are different models, of {} and {} weights; give them the same sizes",
-         reference.arena().size(), arena_b.size());
+  expect_same_parameters(reference.arena(), arena_b);
   const Side side_a{reference.model(), reference.arena()}, side_b{model_b, arena_b};
   std::vector<LayerError> worst;
   for (int64_t step = 0; step < steps; ++step) {
-    const Tensor& weights = arena_b.weights();
-    weights.copy_from(reference.arena().weights().to(weights.dtype()).to(weights.device()));
-    arena_b.refresh_mirror();
+    copy_weights(reference.arena(), arena_b);
     const Rows rows = reference.data().micro_batches(reference.iteration()).front();
     StepComparison comparison(
         side_a, side_b, reference.data().training_batch(rows),

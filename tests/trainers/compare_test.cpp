@@ -70,6 +70,13 @@ TEST_F(Compare, SixteenBitIsWithinTwiceAPlainRunEverywhere) {
   }
 }
 
+// An arena pads each parameter to a number of bytes, so that 4 and 8 byte weights lie elsewhere.
+TEST_F(Compare, PaddingThatDependsOnTheDtypeIsNoDifference) {
+  const std::vector<std::string> both{"--n_embd=100", "--device=cpu"};
+  for (const LayerError& row : compare({"--n_embd=100", "--device=cpu", "--dtype=float64"}, both))
+    EXPECT_TRUE(row.within()) << row.layer << " " << row.op << ": " << row.activation.error;
+}
+
 TEST_F(Compare, AFaultIsSeenWhereItIs) {
   const std::vector<LayerError> rows = compare({}, {"--softcap=1"});
   EXPECT_TRUE(rows.front().activation.within());  // the embedding knows nothing of it
