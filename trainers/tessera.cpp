@@ -20,7 +20,7 @@ constexpr tessera::Command kCommands[] = {
      tessera::run_compare, "Precision",
      "--b.key=value holds for b alone, --a.key=value for a, which is the reference and computes in float32 or "
      "float64;\n"
-     "--key=value holds for both. --steps=N compares so many steps, 3 if it is not said."},
+     "--key=value holds for both, and most keys must. --steps=N compares so many steps, 3 if it is not said."},
     {"sample", "RUN [--key=value ...]", "continue a prompt with the model of a run folder", tessera::run_sample,
      "Sampling"},
     {"replay",

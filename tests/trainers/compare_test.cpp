@@ -122,7 +122,13 @@ std::string usage_error_of(const std::vector<std::string>& words) {
 
 TEST_F(Compare, WhatCannotBeComparedIsRefused) {
   EXPECT_THAT(usage_error_of(words({"--a.dtype=bfloat16"})), HasSubstr("set a.dtype to float32 or float64"));
-  EXPECT_THAT(usage_error_of(words({"--b.n_embd=64"})), HasSubstr("different models"));
+  EXPECT_THAT(usage_error_of(words({"--b.activation=swiglu"})),
+              HasSubstr("a and b are different models: 'blocks.0.feed_forward.up.weight' is [128, 32] in one and"));
+  for (const std::string word : {"--b.seed=9", "--b.batch_size=4", "--b.data=b.txt", "--a.n_embd=64"}) {
+    const std::string key = word.substr(4, word.find('=') - 4);
+    EXPECT_THAT(usage_error_of(words({word})),
+                HasSubstr(word.substr(0, 4) + key + " cannot hold for one side alone; write --" + key + " for both"));
+  }
   EXPECT_THAT(usage_error_of(words({"--steps=0"})), HasSubstr("at least 1"));
   EXPECT_THAT(usage_error_of(words({"--b.dtyp=float16"})), HasSubstr("did you mean dtype?"));
 }
