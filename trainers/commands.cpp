@@ -161,10 +161,16 @@ int run_sample(std::span<const std::string> arguments) {
 }
 
 int run_eval(std::span<const std::string> arguments) {
-  const LoadedConfig loaded = load_run("eval", arguments);
-  Trainer trainer(loaded.config);
-  for (const std::string& notice : trainer.load(checkpoint_of(loaded.config))) fmt::print("{}\n", notice);
-  StepReport report{.step = trainer.iteration()};
+  const Config config = load_run("eval", arguments).config;
+  const fs::path checkpoint = checkpoint_of(config);
+  const CheckpointState saved = load_state(checkpoint);
+  expect_same_architecture(saved, config);
+  const Trainer trainer(config, single_communicator(), tokenizer_of(saved));
+  load_model(checkpoint, trainer.arena());
+  for (const std::string& notice : trainer.data().notices()) fmt::print("{}\n", notice);
+  if (saved.text_at("data_fingerprint") != trainer.data().fingerprint())
+    fmt::print("this is not the data that the model was trained on, or it has changed\n");
+  StepReport report{.step = saved.step.iteration};
   trainer.evaluate(report);
   fmt::print("step {}: train loss {}, val loss {}\n", report.step, human_loss(*report.eval_train_loss),
              human_loss(*report.val_loss));

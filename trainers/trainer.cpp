@@ -34,11 +34,12 @@ const char* reason_of_skip(const StepState& before, const StepState& after) {
 
 }  // namespace
 
-Trainer::Trainer(const Config& config, std::shared_ptr<Communicator> ranks)
+Trainer::Trainer(const Config& config, std::shared_ptr<Communicator> ranks,
+                 const std::optional<Tokenizer>& trained_with)
     : config_(config),
       ranks_(std::move(ranks)),
       device_(device_of(config)),
-      data_(open_data(config, *ranks_)),
+      data_(open_data(config, *ranks_, trained_with)),
       model_(model_options(config, data_.vocab_size())),
       arena_(make_arena(model_, config, device_, ranks_->world())),
       reducer_(arena_, *ranks_, reducer_options(config)),

@@ -19,8 +19,10 @@ namespace tessera {
 class Trainer {
  public:
   /// Opens the data, builds the model and draws its first weights. With several ranks each makes a Trainer of the same
-  /// config, and all of them call what is marked collective in the same order.
-  explicit Trainer(const Config& config, std::shared_ptr<Communicator> ranks = single_communicator());
+  /// config, and all of them call what is marked collective in the same order. `trained_with`: the tokenizer that the
+  /// data is read with, where the model is not new.
+  explicit Trainer(const Config& config, std::shared_ptr<Communicator> ranks = single_communicator(),
+                   const std::optional<Tokenizer>& trained_with = std::nullopt);
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 

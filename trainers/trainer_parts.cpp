@@ -7,7 +7,7 @@
 
 namespace tessera {
 
-DataSet open_data(const Config& config, const Communicator& ranks) {
+DataSet open_data(const Config& config, const Communicator& ranks, const std::optional<Tokenizer>& trained_with) {
   if (config.data.empty()) {
     throw UsageError(
         "data is not set; name what to train on, a text file, a glob, a folder, token files or a task, with "
@@ -21,7 +21,8 @@ DataSet open_data(const Config& config, const Communicator& ranks) {
                         .gradient_accumulation_steps = config.gradient_accumulation_steps,
                         .seed = static_cast<uint64_t>(config.seed),
                         .rank = ranks.rank(),
-                        .world = ranks.world()});
+                        .world = ranks.world(),
+                        .trained_with = trained_with});
 }
 
 ParameterArena make_arena(LanguageModel& model, const Config& config, Device device, int64_t ranks) {

@@ -9,8 +9,9 @@
 
 namespace tessera {
 
-/// The data, of which this rank takes its share. Error: `data` is not set, or cannot be trained on.
-DataSet open_data(const Config& config, const Communicator& ranks);
+/// The data, of which this rank takes its share, in the tokens of `trained_with` where there is one. Error: `data` is
+/// not set, or cannot be trained on.
+DataSet open_data(const Config& config, const Communicator& ranks, const std::optional<Tokenizer>& trained_with);
 
 /// The model's weights and gradients on the device. Error: they take more memory than the CPU has.
 ParameterArena make_arena(LanguageModel& model, const Config& config, Device device, int64_t ranks);

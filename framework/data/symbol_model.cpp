@@ -53,8 +53,8 @@ std::vector<int32_t> SymbolModel::encode(std::string_view text, const TextPlace&
     const size_t length = character_length(text.substr(at));
     const auto what = length > 0 ? "the character " + describe_character(text.substr(at, length))
                                  : fmt::format("the byte {:#04x}", static_cast<uint8_t>(text[at]));
-    fail("{}: {} at byte {} is not in the vocabulary of {}", place.name, what, place.offset + static_cast<int64_t>(at),
-         describe());
+    fail("{}: {} at byte {} is not in the vocabulary of {}; leave it out", place.name, what,
+         place.offset + static_cast<int64_t>(at), describe());
   }
   return tokens;
 }

@@ -133,6 +133,18 @@ TEST_F(ProgramTest, AVocabularyBeyondTheTokenizersIsSampledEvaluatedAndReplayed)
   }
 }
 
+TEST_F(ProgramTest, AnEvaluationReadsOtherTextInTheTokensOfTheRun) {
+  good({"train", "toy.cfg"});
+  folder_.write("other.txt", std::string(300, 'e') + std::string(300, 'o'));
+  EXPECT_THAT(good({"eval", "run", "--data=other.txt"}),
+              AllOf(HasSubstr("this is not the data that the model was trained on"), HasSubstr("val loss ")));
+  EXPECT_THAT(good({"eval", "run"}), Not(HasSubstr("this is not the data")));
+  folder_.write("strange.txt", std::string(300, 'e') + "é" + std::string(300, 'e'));
+  EXPECT_THAT(bad(1, {"eval", "run", "--data=strange.txt"}),
+              HasSubstr("strange.txt: the character 'é' (U+00E9) at byte 300 is not in the vocabulary of 30 "
+                        "characters; leave it out"));
+}
+
 TEST_F(ProgramTest, AVocabularyWithoutNewLinesIsSampledToo) {
   folder_.write("line.txt", std::string(500, 'a') + std::string(500, 'b'));
   EXPECT_THAT(good({"train", "toy.cfg", "--data=line.txt"}), Not(HasSubstr("no sample was drawn")));

@@ -146,7 +146,8 @@ TEST_F(Data, GoesOnWithTheTokenizerOfARun) {
   DataSet::Options strange = options("c.txt", std::string(100, '7') + "x" + std::string(100, '7'));
   strange.trained_with = saved;
   EXPECT_EQ(message_of([&] { DataSet::open(strange); }),
-            strange.source + ": the character 'x' (U+0078) at byte 100 is not in the vocabulary of 11 characters");
+            strange.source +
+                ": the character 'x' (U+0078) at byte 100 is not in the vocabulary of 11 characters; leave it out");
 }
 
 TEST_F(Data, TokenFilesAreMapped) {

@@ -41,7 +41,7 @@ TEST(Tokenizer, CharactersOfSeveralTextsAreOneVocabulary) {
 TEST(Tokenizer, NamesTheCharacterThatIsNotInTheVocabulary) {
   const Tokenizer tokenizer = built("char", "abé");
   EXPECT_EQ(message_of([&] { tokenizer.encode("abé€", {.name = "input.txt", .offset = 100}); }),
-            "input.txt: the character '€' (U+20AC) at byte 104 is not in the vocabulary of 3 characters");
+            "input.txt: the character '€' (U+20AC) at byte 104 is not in the vocabulary of 3 characters; leave it out");
   EXPECT_THAT(message_of([&] { tokenizer.encode("a\n"); }), HasSubstr("the text: the character U+000A at byte 1"));
   EXPECT_THAT(message_of([&] { tokenizer.encode("a\xff"); }), HasSubstr("the byte 0xff at byte 1"));
   EXPECT_THAT(message_of([&] { tokenizer.encode("\xc3"); }), HasSubstr("the byte 0xc3 at byte 0"));
