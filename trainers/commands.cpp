@@ -35,6 +35,9 @@ fs::path checkpoint_of(const Config& config) {
 LoadedConfig load_run(const char* command, std::span<const std::string> arguments) {
   LoadedConfig loaded = load_and_tell(arguments);
   if (loaded.file.empty()) throw UsageError(fmt::format("{}: name a run folder: tessera {} RUN", command, command));
+  const auto origin = loaded.origins.find("ranks");
+  if (loaded.config.ranks > 1 && origin != loaded.origins.end() && origin->second == "command line")
+    fmt::print("Ignored: ranks = {} ({} is one process)\n", loaded.config.ranks, command);
   return loaded;
 }
 
@@ -56,8 +59,13 @@ int run_check(std::span<const std::string> arguments) {
   fmt::print("data                  {}\n", trainer.data().describe());
   fmt::print("parameters            {}\n", human_integer(parameter_count(trainer.model())));
   fmt::print("weights and optimizer {}\n", human_bytes(state_bytes(trainer.model(), loaded.config)));
+  if (const int64_t ranks = loaded.config.ranks; ranks > 1) {
+    fmt::print("on each of {} ranks   {}; all other figures are those of one process that trains alone\n", ranks,
+               human_bytes(state_bytes(trainer.model(), loaded.config, ranks)));
+  }
   const int64_t predicted = trainer.predict_memory();
-  fmt::print("predicted memory      {}\n", human_bytes(predicted));
+  fmt::print("predicted memory      {}{}\n", human_bytes(predicted),
+             trainer.device().is_cpu() ? ", besides the program itself" : "");
   const int64_t more = predicted - allocator_stats(trainer.device()).bytes_in_use;
   expect(!trainer.device().is_cpu() || more <= available_memory_bytes(),
          "this training takes {}, and {} are free; try a smaller batch_size with more gradient_accumulation_steps, "

@@ -7,6 +7,18 @@
 #include "trainers/trainer.h"
 
 namespace tessera {
+namespace {
+
+// The token ids of the other micro-batches of a step, which all lie ready before the first is computed; on the CPU once
+// as loaded and once as tensors.
+int64_t waiting_bytes(const DataSet& data, bool on_cpu) {
+  const std::vector<Rows> micro_batches = data.micro_batches(0);
+  const int64_t rows = micro_batches.back().end - micro_batches.front().end;
+  const int64_t ids_and_targets = 2 * static_cast<int64_t>(sizeof(int32_t));
+  return rows * data.block_size() * ids_and_targets * (on_cpu ? 2 : 1);
+}
+
+}  // namespace
 
 int64_t Trainer::predict_memory() const {
   const auto peak_of = [this](int64_t rows) {
@@ -21,7 +33,7 @@ int64_t Trainer::predict_memory() const {
     steady = per_row > 0 && std::abs(now - per_row) <= per_row / 50;
     rows = more, peak = higher, per_row = now;
   }
-  return peak + (config_.batch_size - rows) * per_row;
+  return peak + (config_.batch_size - rows) * per_row + waiting_bytes(data_, device_.is_cpu());
 }
 
 double Trainer::rehearse(int64_t rows) const {

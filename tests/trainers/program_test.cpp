@@ -145,6 +145,17 @@ TEST_F(ProgramTest, AnEvaluationReadsOtherTextInTheTokensOfTheRun) {
                         "characters; leave it out"));
 }
 
+TEST_F(ProgramTest, WhatRanksDoNotChangeIsSaid) {
+  EXPECT_THAT(good({"check", "toy.cfg", "--ranks=4", "--zero=1"}),
+              HasSubstr("on each of 4 ranks   36.4 KiB; all other figures are those of one process"));
+  EXPECT_THAT(good({"check", "toy.cfg"}), Not(HasSubstr("on each of")));
+  good({"train", "toy.cfg"});
+  for (const std::string command : {"eval", "sample"}) {
+    EXPECT_THAT(good({command, "run", "--ranks=2"}), HasSubstr("Ignored: ranks = 2 (" + command + " is one process)"));
+    EXPECT_THAT(good({command, "run"}), Not(HasSubstr("Ignored")));
+  }
+}
+
 TEST_F(ProgramTest, AVocabularyWithoutNewLinesIsSampledToo) {
   folder_.write("line.txt", std::string(500, 'a') + std::string(500, 'b'));
   EXPECT_THAT(good({"train", "toy.cfg", "--data=line.txt"}), Not(HasSubstr("no sample was drawn")));

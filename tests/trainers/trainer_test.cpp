@@ -278,6 +278,16 @@ TEST_F(TrainerTest, MemoryIsPredictedFromFewRows) {
   EXPECT_EXIT(std::exit(predicted_share() ? 0 : 1), testing::ExitedWithCode(0), "predicted");
 }
 
+TEST_F(TrainerTest, MemoryIsPredictedWithTheTokensOfEveryMicroBatch) {
+  Config settings = config();
+  settings.gradient_accumulation_steps = 1;
+  const int64_t one = Trainer(settings).predict_memory();
+  settings.gradient_accumulation_steps = 100'001;
+  const int64_t many = Trainer(settings).predict_memory();
+  const int64_t bytes = 16;  // of a token: an id and a target, each as loaded and as tensors
+  EXPECT_NEAR(static_cast<double>(many - one) / static_cast<double>(100'000 * 4 * 32 * bytes), 1, 0.05);
+}
+
 TEST_F(TrainerTest, CheckpointsAreKeptPrunedAndLinked) {
   const fs::path run = folder_ / "run";
   const CheckpointStore store(run, 2);
