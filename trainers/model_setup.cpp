@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "trainers/config/options.h"
@@ -13,6 +14,15 @@ namespace {
 // Weights of the right shapes can belong to another function: heads, norms, windows and activations have no shape.
 constexpr std::array kArchitecture = {"n_layer",  "n_head",     "kv_heads",       "n_embd", "bias",   "norm",
                                       "position", "activation", "tie_embeddings", "window", "softcap"};
+
+// `whose` is what the setting `key` belongs to.
+void expect_unchanged(const CheckpointState& saved, const char* whose, const char* key, const std::string& now) {
+  const std::string then = saved.text_at(key);
+  expect(then == now,
+         "checkpoint {}: its {} has {} = {}, this config says {}; leave {} as it was, or train a new model in another "
+         "out_dir",
+         saved.path.parent_path().string(), whose, key, then, now, key);
+}
 
 }  // namespace
 
@@ -61,13 +71,17 @@ nlohmann::json architecture_of(const Config& config) {
 
 void expect_same_architecture(const CheckpointState& saved, const Config& config) {
   const nlohmann::json here = architecture_of(config);
-  for (const char* key : kArchitecture) {
-    const std::string then = saved.text_at(key), now = here.at(key);
-    expect(then == now,
-           "checkpoint {}: its model has {} = {}, this config says {}; leave {} as it was, or train a new model in "
-           "another out_dir",
-           saved.path.parent_path().string(), key, then, now, key);
-  }
+  for (const char* key : kArchitecture) expect_unchanged(saved, "model", key, here.at(key));
+}
+
+void expect_same_optimizer(const CheckpointState& saved, const Config& config) {
+  if (!saved.has("optimizer")) return;  // older ones do not say
+  expect_unchanged(saved, "training", "optimizer", find_option("optimizer")->text(config));
+}
+
+std::string order_of(const Config& config) {
+  return fmt::format("seed = {}, block_size = {}, batch_size * gradient_accumulation_steps = {}", config.seed,
+                     config.block_size, config.batch_size * config.gradient_accumulation_steps);
 }
 
 ParameterArena::Options arena_options(const Config& config, Device device, int64_t ranks) {

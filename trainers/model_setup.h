@@ -28,6 +28,12 @@ nlohmann::json architecture_of(const Config& config);
 /// Error: `config` describes another model than the one that was saved. Names the checkpoint and the key.
 void expect_same_architecture(const CheckpointState& saved, const Config& config);
 
+/// Error: the config names another optimizer than the one whose state was saved. Names the checkpoint.
+void expect_same_optimizer(const CheckpointState& saved, const Config& config);
+
+/// The settings of `config` that decide which rows of the data a step reads, as text: a checkpoint keeps it.
+std::string order_of(const Config& config);
+
 /// Master weights that split over `ranks`, and the 16-bit mirror where the model computes in 16 bit.
 ParameterArena::Options arena_options(const Config& config, Device device, int64_t ranks = 1);
 

@@ -9,6 +9,7 @@
 #include "framework/distributed/sharded_state.h"
 #include "framework/machine.h"
 #include "framework/tensor/allocator.h"
+#include "trainers/config/options.h"
 #include "trainers/trainer_parts.h"
 
 namespace tessera {
@@ -229,6 +230,8 @@ void Trainer::save(const CheckpointStore& store) const {
   state["data_fingerprint"] = data_.fingerprint();
   state["dtype"] = name_of(config_.dtype);
   state["loss_scale"] = config_.loss_scale;
+  state["optimizer"] = find_option("optimizer")->text(config_);
+  state["order"] = order_of(config_);
   const auto write = [&] { store.save(arena_, all_weights, buffers, state_, state); };
   on_rank_0(write, *ranks_);
 }
@@ -236,6 +239,7 @@ void Trainer::save(const CheckpointStore& store) const {
 std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) {
   const CheckpointState saved = load_state(checkpoint);
   expect_same_architecture(saved, config_);
+  expect_same_optimizer(saved, config_);
   std::vector<std::string> notices;
   expect(saved.at("tokenizer") == data_.tokenizer().to_json(),
          "resume: the tokenizer of {} is not that of this data; resume with the data that the run began with",
@@ -243,6 +247,10 @@ std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) 
   if (saved.text_at("data_fingerprint") != data_.fingerprint()) {
     notices.emplace_back(
         "the data has changed since the checkpoint was made; the order of the batches is not the same");
+  }
+  if (saved.has("order") && saved.text_at("order") != order_of(config_)) {
+    notices.push_back("the checkpoint was trained with " + saved.text_at("order") + "; going on with " +
+                      order_of(config_) + ", the order of the batches is not the same");
   }
   if (saved.text_at("dtype") != name_of(config_.dtype)) {
     notices.push_back("the checkpoint was trained in " + saved.text_at("dtype") + "; going on in " +

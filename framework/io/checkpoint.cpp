@@ -248,6 +248,8 @@ CheckpointState load_state(const fs::path& checkpoint) {
   }
 }
 
+bool CheckpointState::has(const char* name) const { return json::parse(text).contains(name); }
+
 json CheckpointState::at(const char* name) const {
   try {
     return json::parse(text).at(name);

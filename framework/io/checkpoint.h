@@ -58,6 +58,8 @@ struct CheckpointState {
   std::string text;            ///< the caller's JSON, as text
   std::filesystem::path path;  ///< of the file, for messages
 
+  /// Whether the caller's JSON has that member.
+  bool has(const char* name) const;
   /// A member of the caller's JSON. Error: there is none, or it is of another kind.
   nlohmann::json at(const char* name) const;
   int64_t integer_at(const char* name) const;

@@ -13,9 +13,10 @@ namespace fs = std::filesystem;
 void check_names(const SafetensorsFile& file, const std::map<std::string, Wanted>& all) {
   for (const auto& [name, wanted] : all) {
     const SafetensorsEntry* entry = file.find(name);
-    expect(entry != nullptr,
-           "checkpoint {}: it has no tensor '{}', which this model needs; is it of another architecture?",
-           file.path().string(), name);
+    expect(
+        entry != nullptr,
+        "checkpoint {}: it has no tensor '{}', which this training needs; is it of another architecture or optimizer?",
+        file.path().string(), name);
     expect(std::ranges::equal(entry->shape, wanted.shape),
            "checkpoint {}: '{}' is {} there and {} in this model; the architectures differ", file.path().string(), name,
            Shape(std::span<const int64_t>(entry->shape)), wanted.shape);

@@ -288,6 +288,28 @@ TEST_F(TrainerTest, MemoryIsPredictedWithTheTokensOfEveryMicroBatch) {
   EXPECT_NEAR(static_cast<double>(many - one) / static_cast<double>(100'000 * 4 * 32 * bytes), 1, 0.05);
 }
 
+TEST_F(TrainerTest, AnotherOptimizerOrOrderOfTheDataIsSaid) {
+  const CheckpointStore store(folder_ / "run", 0);
+  Trainer(config()).save(store);
+  Config settings = config();
+  settings.optimizer = Config::Optimizer::sgd;
+  try {
+    Trainer(settings).load(*store.latest());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(),
+                HasSubstr("its training has optimizer = adamw, this config says sgd; leave optimizer as"));
+  }
+  settings = config();
+  settings.batch_size = 8;
+  settings.gradient_accumulation_steps = 1;
+  EXPECT_THAT(Trainer(settings).load(*store.latest()), IsEmpty());  // the same rows in one pass
+  settings.seed = 4;
+  EXPECT_THAT(Trainer(settings).load(*store.latest()),
+              ElementsAre(HasSubstr("was trained with seed = 1337, block_size = 32, batch_size * "
+                                    "gradient_accumulation_steps = 8; going on with seed = 4, ")));
+}
+
 TEST_F(TrainerTest, CheckpointsAreKeptPrunedAndLinked) {
   const fs::path run = folder_ / "run";
   const CheckpointStore store(run, 2);
