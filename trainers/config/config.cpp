@@ -33,6 +33,13 @@ void validate_heads(const Config& config) {
           head_size);
 }
 
+// Scores are divided by it in float32.
+void validate_softcap(const Config& config) {
+  constexpr double kSmallest = 1e-30;
+  require(config.softcap == 0 || config.softcap >= kSmallest,
+          "softcap = {} is too small to divide by; set it to {} or more, or to 0 for none", config.softcap, kSmallest);
+}
+
 void validate_schedule(const Config& config) {
   require(config.warmup_iters <= config.max_iters,
           "warmup_iters = {} is longer than the whole training, max_iters = {}; set warmup_iters to {} or less",
@@ -105,6 +112,7 @@ int64_t Config::sentencepiece_vocab_size() const {
 
 void validate(const Config& config) {
   validate_heads(config);
+  validate_softcap(config);
   validate_sizes(config);
   validate_schedule(config);
   validate_precision(config);

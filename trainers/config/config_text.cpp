@@ -14,12 +14,6 @@ constexpr std::string_view kBlank = " \t";
 constexpr std::pair<char, char> kEscapes[] = {{'n', '\n'},  {'t', '\t'}, {'r', '\r'},
                                               {'\\', '\\'}, {'"', '"'},  {'\'', '\''}};
 
-std::string_view trim(std::string_view text) {
-  const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
-  text.remove_prefix(begin);
-  return text.substr(0, text.find_last_not_of(kBlank) + 1);
-}
-
 /// The text up to a `#` at its start or after a blank.
 std::string_view strip_comment(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
@@ -67,6 +61,12 @@ std::string parse_value(std::string_view text, const std::string& place, std::st
 }
 
 }  // namespace
+
+std::string_view trim(std::string_view text) {
+  const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
+  text.remove_prefix(begin);
+  return text.substr(0, text.find_last_not_of(kBlank) + 1);
+}
 
 std::vector<ConfigLine> parse_config_text(std::string_view text, const std::string& file) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // the mark that some editors put first

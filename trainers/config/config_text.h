@@ -15,6 +15,9 @@ struct ConfigLine {
   std::string value;  ///< without its quotes
 };
 
+/// The text without the blanks and tabs around it.
+std::string_view trim(std::string_view text);
+
 /// The settings in `text`, in order. `file` names it in messages. Throws UsageError for a line that is none.
 std::vector<ConfigLine> parse_config_text(std::string_view text, const std::string& file);
 

@@ -25,7 +25,8 @@ command line as `--key=value` or `--key value`, taken as it is typed: the file i
     tessera train examples/shakespeare_char.cfg --batch_size=32
 
 `tessera config FILE` prints the settings that a run would use and where each came from; `config.cfg` in a run folder is
-that print, and repeats the run. Truth values are `True`, `False`, `true`, `false`, `1` or `0`.
+that print, and repeats the run. Truth values are `True`, `False`, `true`, `false`, `1` or `0`. An integer may be a
+product of integers, such as `5 * 8`.
 )";
 
 /// `text` with what a Markdown table would take for markup escaped.
@@ -69,8 +70,8 @@ std::string options_markdown() {
                           cell(option.help));
   }
   page +=
-      "\n## Accepted and ignored\n\nWith a notice, so that files written for nanoGPT work.\n\n| key | why "
-      "|\n|---|---|\n";
+      "\n## Accepted and ignored\n\nWith a notice, so that a file that trains nanoGPT from scratch takes one change: "
+      "`dataset = NAME` becomes `data = PATH`, the text itself.\n\n| key | why |\n|---|---|\n";
   for (const IgnoredKey& key : ignored_keys()) page += fmt::format("| `{}` | {} |\n", key.name, cell(key.why));
   return page;
 }

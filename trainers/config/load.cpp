@@ -69,7 +69,9 @@ std::vector<Word> parse_words(std::span<const std::string> arguments) {
 void refuse_unknown(const Word& word, const std::string& place) {
   if (find_option(word.key) || find_ignored_key(word.key)) return;
   const auto meant = nearest_option(word.key);
-  const std::string cure = meant ? fmt::format("did you mean {}?", *meant) : "`tessera config` lists every key";
+  const std::string cure = word.key == "dataset" ? "data names the text itself, as in data = input.txt"
+                           : meant               ? fmt::format("did you mean {}?", *meant)
+                                                 : "`tessera config` lists every key";
   throw UsageError(fmt::format("{}: unknown key {}; {}", place, word.key, cure));
 }
 

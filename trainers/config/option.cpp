@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "trainers/config/config_text.h"
+
 namespace tessera {
 namespace {
 
@@ -19,8 +21,8 @@ bool parse_number(std::string_view text, Number& value) {
 }
 
 std::string describe(Integers range) {
-  if (range.high == kUnbounded) return fmt::format("an integer, at least {}", range.low);
-  return fmt::format("an integer from {} to {}", range.low, range.high);
+  return fmt::format("an integer from {} to {}", range.low,
+                     range.high == kUnbounded ? "1e15" : std::to_string(range.high));
 }
 
 std::string describe(Reals range) {
@@ -46,6 +48,24 @@ bool parse_real(std::string_view text, double& value) {
   return true;
 }
 
+namespace {
+
+// `5 * 8`, as nanoGPT's files write it.
+bool parse_product(std::string_view text, int64_t& value) {
+  if (text.find('*') == text.npos) return parse_integer(text, value);
+  value = 1;
+  while (true) {
+    const size_t star = text.find('*');
+    int64_t factor = 0;
+    if (!parse_integer(trim(text.substr(0, star)), factor)) return false;
+    if (__builtin_mul_overflow(value, factor, &value)) return false;
+    if (star == text.npos) return true;
+    text.remove_prefix(star + 1);
+  }
+}
+
+}  // namespace
+
 Option Option::also(std::vector<std::string> names) && {
   synonyms = std::move(names);
   return std::move(*this);
@@ -54,7 +74,7 @@ Option Option::also(std::vector<std::string> names) && {
 Option integer(std::string name, int64_t Config::*member, Integers range, std::string help) {
   auto assign = [=](Config& config, const std::string& text) {
     int64_t value = 0;
-    if (!parse_integer(text, value) || value < range.low || value > range.high) return false;
+    if (!parse_product(text, value) || value < range.low || value > range.high) return false;
     config.*member = value;
     return true;
   };

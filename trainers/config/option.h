@@ -42,7 +42,7 @@ struct Reals {
   bool open_high = false;
 };
 
-/// Decimal digits with a sign; nothing before or after.
+/// Decimal digits with a sign, nothing before or after; or a product of such, `5 * 8`.
 Option integer(std::string name, int64_t Config::*member, Integers range, std::string help);
 /// A finite decimal number, integers included.
 Option real(std::string name, double Config::*member, Reals range, std::string help);

@@ -45,7 +45,8 @@ OptionSection model_options() {
               .also({"tie_word_embeddings", "weight_tying"}),
           integer("window", &C::window, {0}, "tokens that a query sees back from itself, counting itself; 0: all")
               .also({"sliding_window", "window_size"}),
-          real("softcap", &C::softcap, {}, "attention scores s become softcap * tanh(s / softcap); 0: off")
+          real("softcap", &C::softcap, {.high = kMillion},
+               "attention scores s become softcap * tanh(s / softcap); 0: off")
               .also({"logit_softcap", "attn_logit_softcapping"}),
           integer("q_bucket_size", &C::q_bucket_size, {1, kMillion}, "upper bound of the attention's query tile"),
           integer("k_bucket_size", &C::k_bucket_size, {1, kMillion}, "upper bound of the attention's key tile"),
@@ -241,7 +242,10 @@ OptionSection sampling_options() {
               text("start", &C::start, "a text", is_not_empty, "the prompt; FILE:path reads it from a file")
                   .also({"prompt"}),
               integer("num_samples", &C::num_samples, {1, kMillion}, "samples to draw"),
-              integer("max_new_tokens", &C::max_new_tokens, {1}, "tokens per sample").also({"max_tokens", "length"}),
+              integer("max_new_tokens", &C::max_new_tokens, {1},
+                      "tokens per sample; whenever block_size tokens are in sight, only the later half of them stays, "
+                      "where nanoGPT drops one and computes the others again")
+                  .also({"max_tokens", "length"}),
               real("temperature", &C::temperature, {},
                    "below 1: likelier tokens, above 1: more surprise; 0: always the likeliest")
                   .also({"temp"}),

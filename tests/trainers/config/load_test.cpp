@@ -120,6 +120,14 @@ TEST_F(LoadConfig, ValuesOfEveryKind) {
   EXPECT_EQ(Config().sentencepiece_vocab_size(), 0);
 }
 
+TEST_F(LoadConfig, IntegersMayBeProducts) {
+  const std::string file = write("gpt2.cfg", "gradient_accumulation_steps = 5 * 8 # as nanoGPT\nbatch_size = 4*16\n");
+  const Config config = load_config(Words{file, "--block_size=2 * 3 * +4"}).config;
+  EXPECT_EQ(config.gradient_accumulation_steps, 40);
+  EXPECT_EQ(config.batch_size, 64);
+  EXPECT_EQ(config.block_size, 24);
+}
+
 TEST(LoadErrors, AreUsageErrors) {
   EXPECT_THROW(load_config(Words{"--n_layer=4x"}), UsageError);
   EXPECT_THROW(load_config(Words{"--n_head=5"}), UsageError);
@@ -139,6 +147,14 @@ TEST_P(BadCommandLine, GetsOneSentence) {
 
 const BadWords kBadWords[] = {
     {{"--n_layer=4x"}, "--n_layer: n_layer wants an integer from 1 to 10000, got 4x"},
+    {{"--n_layer=5 * "}, "n_layer wants an integer from 1 to 10000, got \"5 * \""},
+    {{"--n_layer=*5"}, "n_layer wants an integer from 1 to 10000, got *5"},
+    {{"--n_layer=200 * 200"}, "n_layer wants an integer from 1 to 10000, got 200 * 200"},
+    {{"--max_iters=4294967296 * 4294967296"}, "max_iters wants an integer from 1 to 1e15"},
+    {{"--seed=9223372036854775806"}, "seed wants an integer from 0 to 1e15"},
+    {{"--softcap=1e-300"}, "softcap = 1e-300 is too small to divide by; set it to 1e-30 or more, or to 0 for none"},
+    {{"--softcap=1e300"}, "softcap wants a number from 0 to 1000000"},
+    {{"--dataset=shakespeare_char"}, "unknown key dataset; data names the text itself, as in data = input.txt"},
     {{"--n_layer=0"}, "n_layer wants an integer from 1 to 10000, got 0"},
     {{"--n_layer=-1"}, "got -1"},
     {{"--n_layer", "-1"}, "got -1"},
@@ -148,7 +164,7 @@ const BadWords kBadWords[] = {
     {{"--n_layer= 4"}, "got \" 4\""},
     {{"--n_layer=0x4"}, "got 0x4"},
     {{"--n_layer=99999999999999999999999"}, "got 99999999999999999999999"},
-    {{"--max_iters=9223372036854775807"}, "max_iters wants an integer, at least 1"},
+    {{"--max_iters=9223372036854775807"}, "max_iters wants an integer from 1 to 1e15"},
     {{"--n_layer"}, "--n_layer needs a value: write --n_layer=VALUE"},
     {{"--n_layer", "--bias=True"}, "got --bias=True"},
     {{"--learning_rate=fast"}, "learning_rate wants a number, above 0, got fast"},
@@ -223,7 +239,7 @@ const BadText kBadTexts[] = {
     {"\n\nn_layer = four", "toy.cfg:3: n_layer wants an integer from 1 to 10000, got four"},
     {"n_layer = # none", "toy.cfg:1: n_layer wants an integer from 1 to 10000, got \"\""},
     {"n_layer = 4# four", "got \"4# four\""},
-    {"batch_size = 5 * 8", "got 5 * 8"},
+    {"batch_size = 5 + 8", "got 5 + 8"},
     {"import time", "toy.cfg:1: expected `key = value`, found: import time"},
     {"[model]", "found: [model]"},
     {"= 4", "found: = 4"},
