@@ -99,7 +99,7 @@ template <class Id>
 TokenSource encode_as(const MappedFile& file, const Tokenizer& tokenizer) {
   constexpr size_t kPiece = 16 << 20;
   std::vector<Id> ids;
-  std::string_view rest = file.text();
+  std::string_view rest = without_mark(file.text());
   while (!rest.empty()) {
     size_t length = std::min(kPiece, rest.size());
     while (length < rest.size() && (static_cast<uint8_t>(rest[length]) & 0xc0) == 0x80) --length;  // whole characters

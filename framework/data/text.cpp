@@ -91,9 +91,14 @@ FileList list_files(const std::string& source) {
   return list;
 }
 
+std::string_view without_mark(std::string_view text) {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  return text.starts_with(kMark) ? text.substr(kMark.size()) : text;
+}
+
 std::vector<std::string_view> Text::parts() const {
   std::vector<std::string_view> result;
-  for (const MappedFile& file : files) result.push_back(file.text());
+  for (const MappedFile& file : files) result.push_back(without_mark(file.text()));
   return result;
 }
 
@@ -113,7 +118,9 @@ Text read_text(const std::string& source, TextRule rule) {
       left_out.add("that are not UTF-8 text", path);
       continue;
     }
-    any |= !file.text().empty();
+    const std::string_view content = rule == TextRule::utf8 ? without_mark(file.text()) : file.text();
+    if (content.size() < file.text().size()) left_out.add("byte order marks, at the start of", path);
+    any |= !content.empty();
     text.files.push_back(std::move(file));
   }
   std::ranges::copy(left_out.sentences(source), std::back_inserter(text.notices));

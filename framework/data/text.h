@@ -26,12 +26,15 @@ struct Text {
   std::vector<MappedFile> files;
   std::vector<std::string> notices;
 
-  /// The content of each file.
+  /// The content of each file, without a byte order mark.
   std::vector<std::string_view> parts() const;
 };
 
 /// What counts as text: UTF-8 without zero bytes, or (for the byte tokenizer) anything in a file that was named itself.
 enum class TextRule { utf8, any_bytes };
+
+/// The text without the byte order mark that some editors put at its start.
+std::string_view without_mark(std::string_view text);
 
 /// Maps the files of a source. In a glob or a folder, files that are not text are left out and named in the notices; a
 /// single file that is not text is an error with the offset of the first bad byte. Errors: those of list_files, no text

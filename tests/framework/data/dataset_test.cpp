@@ -135,6 +135,11 @@ TEST_F(Data, ALongTextIsEncodedInPieces) {
   EXPECT_EQ(data.describe(), "8493466 training and 943719 validation tokens of 2 characters");
 }
 
+TEST_F(Data, AByteOrderMarkIsNoCharacter) {
+  EXPECT_EQ(DataSet::open(options("marked.txt", "\xEF\xBB\xBF" + story())).fingerprint(),
+            DataSet::open(options("plain.txt", story())).fingerprint());
+}
+
 TEST_F(Data, GoesOnWithTheTokenizerOfARun) {
   const DataSet first = DataSet::open(options("a.txt", story()));
   const auto saved = Tokenizer::from_json(first.tokenizer().to_json());

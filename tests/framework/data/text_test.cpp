@@ -18,6 +18,15 @@ TEST(Text, ReadsOneFile) {
   EXPECT_THAT(text.notices, IsEmpty());
 }
 
+TEST(Text, AByteOrderMarkIsNoPartOfIt) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("a.txt", "\xEF\xBB\xBFhi\xEF\xBB\xBF").string();
+  const Text text = read_text(path);
+  EXPECT_THAT(text.parts(), ElementsAre("hi\xEF\xBB\xBF"));
+  EXPECT_THAT(text.notices, ElementsAre(path + ": left out 1 byte order marks, at the start of: a.txt"));
+  EXPECT_THAT(read_text(path, TextRule::any_bytes).notices, IsEmpty());
+}
+
 TEST(Text, ReadsTheTextFilesOfAFolderInOrder) {
   const TemporaryFolder folder;
   folder.write("b", "second");
