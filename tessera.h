@@ -51,6 +51,7 @@
 #include "framework/io/checkpoint.h"
 #include "framework/io/checkpoint_tensors.h"
 #include "framework/io/file.h"
+#include "framework/io/file_lock.h"
 #include "framework/io/json_reason.h"
 #include "framework/io/mapped_file.h"
 #include "framework/io/safetensors.h"
