@@ -49,6 +49,7 @@
 #include "framework/io/atomic_file.h"
 #include "framework/io/base64.h"
 #include "framework/io/checkpoint.h"
+#include "framework/io/checkpoint_folders.h"
 #include "framework/io/checkpoint_tensors.h"
 #include "framework/io/file.h"
 #include "framework/io/file_lock.h"

@@ -1,12 +1,11 @@
 #include "framework/io/checkpoint.h"
 
-#include <algorithm>
 #include <cmath>
-#include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "framework/io/atomic_file.h"
+#include "framework/io/checkpoint_folders.h"
 #include "framework/io/checkpoint_tensors.h"
 #include "framework/io/file.h"
 #include "framework/io/json_reason.h"
@@ -18,11 +17,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr int kFormatVersion = 2;
-
-std::string folder_name(int64_t iteration) {
-  std::string digits = std::to_string(iteration);
-  return "step_" + std::string(8 - std::min<size_t>(8, digits.size()), '0') + digits;
-}
 
 // ── Tensors by name ──
 
@@ -128,39 +122,12 @@ StepState step_from_json(const json& object, const fs::path& path) {
   return step;
 }
 
-// Renames `fresh` over `final`. The same iteration may be there already, saved before a resume from an older one.
-void replace_folder(const fs::path& fresh, const fs::path& final) {
-  const fs::path old = final.parent_path() / ("." + final.filename().string() + ".old");
-  if (fs::exists(final)) fs::rename(final, old);
-  fs::rename(fresh, final);
-  sync_folder(final.parent_path());
-  fs::remove_all(old);
-}
-
-bool is_complete(const fs::path& checkpoint) { return fs::exists(checkpoint / "COMPLETE"); }
-
-std::vector<fs::path> complete_checkpoints(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code ignored;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("step_") && !entry.is_symlink() && is_complete(entry.path())) found.push_back(entry.path());
-  }
-  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
-    const std::string x = a.filename().string();
-    const std::string y = b.filename().string();
-    return x.size() != y.size() ? x.size() < y.size() : x < y;
-  });
-  return found;
-}
-
 }  // namespace
 
 void CheckpointStore::save(const ParameterArena& arena, const Tensor& weights, const OptimizerBuffers& optimizer,
                            const StepState& step, const json& state) const {
-  const std::string name = folder_name(step.iteration);
-  const fs::path partial = folder_ / ("." + name + ".partial");
-  const fs::path final = folder_ / name;
+  const fs::path final = checkpoint_path(folder_, step.iteration);
+  const fs::path partial = partial_path(final);
   std::error_code error;
   fs::remove_all(partial, error);
   fs::create_directories(partial, error);
@@ -171,7 +138,7 @@ void CheckpointStore::save(const ParameterArena& arena, const Tensor& weights, c
     write_file(partial / "state.json",
                json{{"format_version", kFormatVersion}, {"step", to_json(step)}, {"trainer", state}}.dump(2) + "\n");
     write_file(partial / "COMPLETE", "");
-    replace_folder(partial, final);
+    put_in_place(final);
     point_latest_to(final);
   } catch (const fs::filesystem_error& failure) {
     fs::remove_all(partial, error);
@@ -184,16 +151,6 @@ void CheckpointStore::save(const ParameterArena& arena, const Tensor& weights, c
   prune();
 }
 
-void CheckpointStore::point_latest_to(const fs::path& checkpoint) const {
-  const fs::path link = folder_ / "latest";
-  const fs::path fresh = folder_ / ".latest.partial";
-  std::error_code ignored;
-  fs::remove(fresh, ignored);
-  fs::create_directory_symlink(checkpoint.filename(), fresh);
-  fs::rename(fresh, link);
-  sync_folder(folder_);
-}
-
 std::optional<fs::path> CheckpointStore::latest() const {
   const std::vector<fs::path> all = complete_checkpoints(folder_);
   if (all.empty()) return {};
@@ -203,11 +160,7 @@ std::optional<fs::path> CheckpointStore::latest() const {
 void CheckpointStore::prune() const {
   if (keep_ <= 0) return;
   const std::vector<fs::path> all = complete_checkpoints(folder_);
-  std::error_code ignored;
-  for (size_t i = 0; i + static_cast<size_t>(keep_) < all.size(); ++i) {
-    fs::remove(all[i] / "COMPLETE", ignored);  // first, so that a half-removed one never counts
-    fs::remove_all(all[i], ignored);
-  }
+  for (size_t i = 0; i + static_cast<size_t>(keep_) < all.size(); ++i) remove_checkpoint(all[i]);
 }
 
 void load_model(const fs::path& checkpoint, const ParameterArena& arena, const std::vector<ArenaRange>& owned) {

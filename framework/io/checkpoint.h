@@ -33,7 +33,6 @@ class CheckpointStore {
   std::optional<std::filesystem::path> latest() const;
 
  private:
-  void point_latest_to(const std::filesystem::path& checkpoint) const;
   void prune() const;
 
   std::filesystem::path folder_;
