@@ -117,6 +117,7 @@
 #include "trainers/sampler.h"
 #include "trainers/samples.h"
 #include "trainers/step_graph.h"
+#include "trainers/stop_signal.h"
 #include "trainers/stopwatch.h"
 #include "trainers/tensorboard.h"
 #include "trainers/tensorboard_event.h"

@@ -1,12 +1,9 @@
 #include "trainers/train_run.h"
 
-#include <array>
 #include <cmath>
 #include <csignal>
-#include <ctime>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "framework/distributed/agreement.h"
 #include "framework/distributed/rendezvous.h"
@@ -18,43 +15,12 @@
 #include "trainers/human.h"
 #include "trainers/loss_plot.h"
 #include "trainers/samples.h"
+#include "trainers/stop_signal.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The one thing that a signal may touch.
-volatile std::sig_atomic_t received_signal = 0;
-
-volatile std::time_t received_at = 0;
-
-// The first signal asks for a clean end. A second one, unless it comes at once (launchers send pairs), ends the
-// program.
-void on_signal(int number) {
-  const std::time_t now = std::time(nullptr);
-  if (received_signal != 0 && now - received_at >= 2) _exit(128 + number);
-  if (received_signal == 0) received_at = now;
-  received_signal = number;
-}
-
-// The handler runs on a stack of its own: generated matrix kernels keep data beyond the stack pointer, which a signal
-// frame would overwrite.
-void install_signal_handlers() {
-  static std::array<std::byte, 65536> stack;
-  const stack_t alternate{.ss_sp = stack.data(), .ss_flags = 0, .ss_size = stack.size()};
-  sigaltstack(&alternate, nullptr);
-  received_signal = 0;
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    struct sigaction action {};
-    sigaction(signal, nullptr, &action);
-    if (signal == SIGHUP && action.sa_handler == SIG_IGN) continue;  // nohup
-    action = {};
-    action.sa_handler = on_signal;
-    action.sa_flags = SA_ONSTACK | SA_RESTART;
-    sigaction(signal, &action, nullptr);
-  }
-}
 
 void prepare_folder(const Config& config) {
   const fs::path folder = config.out_dir;
@@ -151,7 +117,7 @@ void TrainRun::print_header() {
 }
 
 int TrainRun::run() {
-  install_signal_handlers();
+  catch_stop_signals();
   if (trainer_.iteration() >= config().max_iters) {
     fmt::print("step {} of {} is done, nothing is left to do; raise max_iters to go on\n", trainer_.iteration(),
                config().max_iters);
@@ -169,16 +135,14 @@ int TrainRun::run() {
     report(now, evaluated);
     if (hopeless) return stop_for_non_finite(now);
     const bool idle = trainer_.begun() == trainer_.iteration();
-    if (must_stop() && !last && idle) return stop_for_signal(received_signal != 0 ? received_signal : SIGTERM);
+    if (must_stop() && !last && idle) return stop_for_signal(stop_signal() != 0 ? stop_signal() : SIGTERM);
   }
   finish();
   return 0;
 }
 
 // Several ranks stop after the same step.
-bool TrainRun::must_stop() const {
-  return trainer_.ranks().world() == 1 ? received_signal != 0 : trainer_.stop_agreed();
-}
+bool TrainRun::must_stop() const { return trainer_.ranks().world() == 1 ? stop_signal() != 0 : trainer_.stop_agreed(); }
 
 // Steps after which the state is evaluated or saved, so that no other may have begun.
 bool TrainRun::ends_with_a_look(int64_t step) const {
@@ -198,7 +162,7 @@ void TrainRun::begin_steps() {
 }
 
 StepReport TrainRun::timed_step() {
-  if (received_signal != 0) trainer_.ask_to_stop();
+  if (stop_signal() != 0) trainer_.ask_to_stop();
   begin_steps();
   StepReport now = trainer_.finish_step();
   communication_.stop(trainer_.ranks());
