@@ -8,7 +8,6 @@
 #include "framework/distributed/agreement.h"
 #include "framework/distributed/rendezvous.h"
 #include "framework/distributed/start_check.h"
-#include "framework/io/atomic_file.h"
 #include "framework/machine.h"
 #include "trainers/autopsy_bundle.h"
 #include "trainers/config/describe.h"
@@ -18,57 +17,53 @@
 #include "trainers/stop_signal.h"
 
 namespace tessera {
-namespace {
 
 namespace fs = std::filesystem;
-
-void prepare_folder(const Config& config) {
-  const fs::path folder = config.out_dir;
-  const bool saved = CheckpointStore(folder, 0).latest().has_value();
-  if (config.init_from == Config::InitFrom::resume) {
-    expect(saved, "out_dir {}: it holds no complete checkpoint to resume from; start with --init_from=scratch",
-           folder.string());
-    return;
-  }
-  expect(!saved,
-         "out_dir {}: it holds a checkpoint; continue it with --init_from=resume or choose another folder with "
-         "--out_dir=…",
-         folder.string());
-  std::error_code error;
-  fs::create_directories(folder, error);
-  expect(!error, "out_dir {}: the folder cannot be made: {}; choose another with --out_dir=…", folder.string(),
-         error.message());
-}
-
-// What repeats the whole run, also where this start continued it.
-LoadedConfig from_scratch(LoadedConfig loaded) {
-  loaded.config.init_from = Config::InitFrom::scratch;
-  loaded.origins.erase("init_from");
-  return loaded;
-}
-
-}  // namespace
 
 TrainRun::TrainRun(const LoadedConfig& loaded, std::shared_ptr<Communicator> ranks)
     : loaded_(loaded),
       threads_(set_threads(static_cast<int>(loaded.config.threads), find_rendezvous().local_world)),
-      folder_(loaded.config.out_dir),
-      store_(folder_, loaded.config.keep_checkpoints),
+      folder_(loaded),
+      store_(folder_.path(), loaded.config.keep_checkpoints),
       trainer_(loaded.config, std::move(ranks)),
       peak_flops_(1e9 * measured_fma_peak_gflops(threads_) * trainer_.ranks().world()) {
-  on_rank_0([&] { prepare_folder(config()); }, trainer_.ranks());
+  on_rank_0([&] { open_folder(); }, trainer_.ranks());
   start_or_resume();
   compare_ranks();
   print_header();
   on_rank_0([&] { open_reports(); }, trainer_.ranks());
 }
 
+void TrainRun::open_folder() {
+  for (const std::string& notice : folder_.open()) fmt::print("{}\n", notice);
+}
+
 void TrainRun::open_reports() {
-  write_file(folder_ / "config.cfg", effective_config(from_scratch(loaded_)));
-  metrics_.emplace(folder_ / "metrics.jsonl");
-  if (config().tensorboard) tensorboard_.emplace(folder_, trainer_.iteration() + 1);
+  folder_.write_config();
+  open_metrics();
   progress_.emplace(Progress::Options{
       .total_steps = config().max_iters, .first_step = trainer_.iteration(), .log_interval = config().log_interval});
+}
+
+void TrainRun::open_metrics() {
+  metrics_.emplace(folder_ / "metrics.jsonl");
+  if (config().tensorboard) tensorboard_.emplace(folder_.path(), trainer_.iteration() + 1);
+}
+
+// Where somebody removed the run folder under a training, what it has reported is written again.
+void TrainRun::keep_folder() {
+  std::error_code ignored;
+  const bool reports_stand = fs::exists(folder_ / "metrics.jsonl", ignored);
+  if (reports_stand && folder_.stands()) return;
+  folder_.restore();
+  if (!reports_stand) {
+    open_metrics();
+    for (const StepReport& earlier : history_) metrics_->append(earlier);
+  }
+  progress_->line(
+      fmt::format("out_dir {}: somebody removed files of this run; config.cfg and metrics.jsonl are written "
+                  "again, lost checkpoints are not",
+                  folder_.path().string()));
 }
 
 void TrainRun::start_or_resume() {
@@ -190,7 +185,7 @@ void TrainRun::look_into(const StepReport& skipped) {
 void TrainRun::examine(const StepReport& skipped) {
   examined_ = true;
   const std::string told =
-      write_autopsy(trainer_, folder_, effective_config(loaded_), static_cast<float>(skipped.scale));
+      write_autopsy(trainer_, folder_.path(), effective_config(loaded_), static_cast<float>(skipped.scale));
   if (writes()) progress_->line(told);
 }
 
@@ -199,6 +194,7 @@ void TrainRun::report(StepReport& now, bool evaluated) {
   progress_->step(now);
   const bool due = evaluated || now.step == 1 || now.step % config().log_interval == 0;
   if (!due && !now.skipped_because) return;
+  keep_folder();
   metrics_->append(now);
   if (tensorboard_) tensorboard_->append(now);
   history_.push_back(now);
@@ -212,6 +208,7 @@ void TrainRun::report(StepReport& now, bool evaluated) {
 
 void TrainRun::save() {
   if (saved_ == trainer_.iteration()) return;
+  on_rank_0([&] { keep_folder(); }, trainer_.ranks());
   trainer_.save(store_);
   saved_ = trainer_.iteration();
 }
@@ -245,12 +242,12 @@ void TrainRun::finish() {
   progress_->finish();
   try {
     const std::string text = draw_samples(trainer_.model(), trainer_.data().tokenizer(), config(), 1);
-    append_samples(folder_, trainer_.iteration(), text);
+    append_samples(folder_.path(), trainer_.iteration(), text);
     fmt::print("\n{}\n\n", text);
   } catch (const Error& error) {  // a prompt that does not suit the data spoils no training
     fmt::print("no sample was drawn: {}\n", error.what());
   }
-  fmt::print("run folder: {} (loss curve: {})\n", folder_.string(), (folder_ / "loss.svg").string());
+  fmt::print("run folder: {} (loss curve: {})\n", folder_.path().string(), (folder_ / "loss.svg").string());
 }
 
 }  // namespace tessera

@@ -6,6 +6,7 @@
 #include "trainers/config/load.h"
 #include "trainers/metrics.h"
 #include "trainers/progress.h"
+#include "trainers/run_folder.h"
 #include "trainers/stopwatch.h"
 #include "trainers/tensorboard.h"
 #include "trainers/trainer.h"
@@ -17,8 +18,8 @@ inline constexpr int kExitNotFinite = 3;
 
 class TrainRun {
  public:
-  /// Prepares the run folder. Throws if it holds a complete checkpoint and `init_from` is scratch, or none and it is
-  /// resume. Of several ranks, the first one alone writes; all of them make a TrainRun and call run().
+  /// Prepares the run folder, and throws where RunFolder::open does. Of several ranks, the first one alone writes; all
+  /// of them make a TrainRun and call run().
   explicit TrainRun(const LoadedConfig& loaded, std::shared_ptr<Communicator> ranks = single_communicator());
 
   /// Trains to max_iters. Returns 0, kExitNotFinite, or 128 + the signal that ended it.
@@ -27,7 +28,10 @@ class TrainRun {
  private:
   void start_or_resume();
   void compare_ranks();
+  void open_folder();
   void open_reports();
+  void open_metrics();
+  void keep_folder();
   void print_header();
   void begin_steps();
   StepReport timed_step();
@@ -46,7 +50,7 @@ class TrainRun {
 
   LoadedConfig loaded_;
   int threads_;
-  std::filesystem::path folder_;
+  RunFolder folder_;
   CheckpointStore store_;
   Trainer trainer_;
   double peak_flops_;
