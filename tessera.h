@@ -117,6 +117,7 @@
 #include "trainers/run_on_ranks.h"
 #include "trainers/sampler.h"
 #include "trainers/samples.h"
+#include "trainers/say.h"
 #include "trainers/step_graph.h"
 #include "trainers/stop_signal.h"
 #include "trainers/stopwatch.h"

@@ -7,11 +7,14 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include "framework/distributed/agreement.h"
 #include "framework/distributed/rendezvous.h"
 #include "trainers/config/describe.h"
 #include "trainers/nearest.h"
+#include "trainers/say.h"
 #include "trainers/usage_error.h"
 
 namespace tessera {
@@ -45,21 +48,21 @@ const Command* find_command(std::span<const Command> commands, std::string_view 
 }
 
 int print_overview(std::span<const Command> commands) {
-  fmt::print("tessera {}: trains transformers from a config file\n\nUsage: tessera COMMAND ...\n\n", kVersion);
+  say("tessera {}: trains transformers from a config file\n\nUsage: tessera COMMAND ...\n\n", kVersion);
   for (const Command& command : commands)
-    fmt::print("  {:<48} {}\n", fmt::format("{} {}", command.name, command.arguments), command.help);
-  fmt::print("  {:<48} {}\n  {:<48} {}\n", "help [COMMAND]", "this text, or a command's with every key", "version",
-             "the version");
-  fmt::print("\nStart with: tessera train --data=some_text.txt --n_layer=4 --n_embd=128 --n_head=4 --max_iters=2000\n");
+    say("  {:<48} {}\n", fmt::format("{} {}", command.name, command.arguments), command.help);
+  say("  {:<48} {}\n  {:<48} {}\n", "help [COMMAND]", "this text, or a command's with every key", "version",
+      "the version");
+  say("\nStart with: tessera train --data=some_text.txt --n_layer=4 --n_embd=128 --n_head=4 --max_iters=2000\n");
   return 0;
 }
 
 int print_help(const Command& command) {
-  fmt::print("{}\n\nUsage: tessera {} {}\n\n", command.help, command.name, command.arguments);
-  if (!command.details.empty()) fmt::print("{}\n\n", command.details);
+  say("{}\n\nUsage: tessera {} {}\n\n", command.help, command.name, command.arguments);
+  if (!command.details.empty()) say("{}\n\n", command.details);
   const bool takes_keys = command.arguments.find("key=value") != command.arguments.npos;
-  if (takes_keys) fmt::print("{}", options_help(command.section));
-  if (takes_keys && !command.section.empty()) fmt::print("\n`tessera help train` lists every key.\n");
+  if (takes_keys) say("{}", options_help(command.section));
+  if (takes_keys && !command.section.empty()) say("\n`tessera help train` lists every key.\n");
   return 0;
 }
 
@@ -69,6 +72,18 @@ void complain(const char* what) {
   fmt::print(stderr, "tessera: {}\n", what);
 }
 
+// Whoever closes a pipe, as `head` does, has read what he wanted.
+bool reader_left() {
+  pollfd output{.fd = STDOUT_FILENO, .events = 0, .revents = 0};
+  return poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
+}
+
+// What the program did is done; but where its words are lost, that is no success.
+bool output_is_lost() {
+  const bool whole = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  return !whole && !reader_left();
+}
+
 }  // namespace
 
 int dispatch(std::span<const Command> commands, std::span<const std::string> words) {
@@ -76,7 +91,7 @@ int dispatch(std::span<const Command> commands, std::span<const std::string> wor
   const std::string& name = words.front();
   const auto arguments = words.subspan(1);
   if (name == "version" || name == "--version") {
-    fmt::print("tessera {}\n", kVersion);
+    say("tessera {}\n", kVersion);
     return 0;
   }
   if (name == "help" || is_help(name)) {
@@ -92,19 +107,21 @@ int dispatch(std::span<const Command> commands, std::span<const std::string> wor
 
 int run_config(std::span<const std::string> arguments) {
   if (arguments.size() == 1 && arguments.front() == "--markdown") {
-    fmt::print("{}", options_markdown());
+    say("{}", options_markdown());
     return 0;
   }
   const LoadedConfig loaded = load_config(arguments);
   for (const std::string& notice : loaded.notices) fmt::print(stderr, "{}\n", notice);
-  fmt::print("{}", effective_config(loaded));
+  say("{}", effective_config(loaded));
   return 0;
 }
 
 int exit_code_of(int (*program)(std::span<const std::string> words), std::span<const std::string> words) {
   constexpr int kFailure = 1, kUsage = 2;
   try {
-    return program(words);
+    const int code = program(words);
+    if (code != 0 || !output_is_lost()) return code;
+    complain("the standard output could not be written to its end; make room where it goes, or send it elsewhere");
   } catch (const UsageError& error) {
     let_rank_0_speak();
     complain(error.what());

@@ -1,5 +1,7 @@
 #include "trainers/commands.h"
 
+#include <csignal>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
@@ -9,6 +11,7 @@
 #include "trainers/human.h"
 #include "trainers/run_on_ranks.h"
 #include "trainers/samples.h"
+#include "trainers/say.h"
 #include "trainers/train_run.h"
 #include "trainers/usage_error.h"
 
@@ -19,7 +22,7 @@ namespace fs = std::filesystem;
 
 LoadedConfig load_and_tell(std::span<const std::string> arguments) {
   LoadedConfig loaded = load_config(arguments);
-  for (const std::string& notice : loaded.notices) fmt::print("{}\n", notice);
+  for (const std::string& notice : loaded.notices) say("{}\n", notice);
   set_threads(static_cast<int>(loaded.config.threads));
   return loaded;
 }
@@ -37,7 +40,7 @@ LoadedConfig load_run(const char* command, std::span<const std::string> argument
   if (loaded.file.empty()) throw UsageError(fmt::format("{}: name a run folder: tessera {} RUN", command, command));
   const auto origin = loaded.origins.find("ranks");
   if (loaded.config.ranks > 1 && origin != loaded.origins.end() && origin->second == "command line")
-    fmt::print("Ignored: ranks = {} ({} is one process)\n", loaded.config.ranks, command);
+    say("Ignored: ranks = {} ({} is one process)\n", loaded.config.ranks, command);
   return loaded;
 }
 
@@ -47,7 +50,8 @@ int run_train(std::span<const std::string> arguments) {
   const std::vector<std::string> words = words_of_this_start(arguments);
   const LoadedConfig loaded = load_config(words);
   return run_on_ranks("train", words, loaded, [&](std::shared_ptr<Communicator> ranks) {
-    for (const std::string& notice : loaded.notices) fmt::print("{}\n", notice);
+    std::signal(SIGPIPE, SIG_IGN);  // `tessera train … | head` trains on
+    for (const std::string& notice : loaded.notices) say("{}\n", notice);
     return TrainRun(loaded, std::move(ranks)).run();
   });
 }
@@ -55,17 +59,17 @@ int run_train(std::span<const std::string> arguments) {
 int run_check(std::span<const std::string> arguments) {
   const LoadedConfig loaded = load_and_tell(arguments);
   Trainer trainer(loaded.config);
-  for (const std::string& notice : trainer.data().notices()) fmt::print("{}\n", notice);
-  fmt::print("data                  {}\n", trainer.data().describe());
-  fmt::print("parameters            {}\n", human_integer(parameter_count(trainer.model())));
-  fmt::print("weights and optimizer {}\n", human_bytes(state_bytes(trainer.model(), loaded.config)));
+  for (const std::string& notice : trainer.data().notices()) say("{}\n", notice);
+  say("data                  {}\n", trainer.data().describe());
+  say("parameters            {}\n", human_integer(parameter_count(trainer.model())));
+  say("weights and optimizer {}\n", human_bytes(state_bytes(trainer.model(), loaded.config)));
   if (const int64_t ranks = loaded.config.ranks; ranks > 1) {
-    fmt::print("on each of {} ranks   {}; all other figures are those of one process that trains alone\n", ranks,
-               human_bytes(state_bytes(trainer.model(), loaded.config, ranks)));
+    say("on each of {} ranks   {}; all other figures are those of one process that trains alone\n", ranks,
+        human_bytes(state_bytes(trainer.model(), loaded.config, ranks)));
   }
   const int64_t predicted = trainer.predict_memory();
-  fmt::print("predicted memory      {}{}\n", human_bytes(predicted),
-             trainer.device().is_cpu() ? ", besides the program itself" : "");
+  say("predicted memory      {}{}\n", human_bytes(predicted),
+      trainer.device().is_cpu() ? ", besides the program itself" : "");
   const int64_t more = predicted - allocator_stats(trainer.device()).bytes_in_use;
   expect(!trainer.device().is_cpu() || more <= available_memory_bytes(),
          "this training takes {}, and {} are free; try a smaller batch_size with more gradient_accumulation_steps, "
@@ -73,10 +77,10 @@ int run_check(std::span<const std::string> arguments) {
          human_bytes(predicted), human_bytes(available_memory_bytes()));
   const double step_seconds =
       trainer.rehearse(loaded.config.batch_size) * static_cast<double>(loaded.config.gradient_accumulation_steps);
-  fmt::print("tokens per iteration  {}\n", human_integer(trainer.tokens_per_step()));
-  fmt::print("tokens per second     {}\n", human_count(static_cast<double>(trainer.tokens_per_step()) / step_seconds));
-  fmt::print("time for {} iterations: {}\n", loaded.config.max_iters,
-             human_duration(step_seconds * static_cast<double>(loaded.config.max_iters)));
+  say("tokens per iteration  {}\n", human_integer(trainer.tokens_per_step()));
+  say("tokens per second     {}\n", human_count(static_cast<double>(trainer.tokens_per_step()) / step_seconds));
+  say("time for {} iterations: {}\n", loaded.config.max_iters,
+      human_duration(step_seconds * static_cast<double>(loaded.config.max_iters)));
   return 0;
 }
 
@@ -97,7 +101,7 @@ int64_t compare_and_print(const Trainer& straight, const Trainer& resumed) {
   int64_t wrong = 0;
   const auto check = [&](const std::string& name, const Tensor& a, const Tensor& b) {
     const int64_t count = differing(a.to_contiguous(), b.to_contiguous());
-    fmt::print("{:<60} {}\n", name, count == 0 ? "equal" : fmt::format("{} of {} differ", count, a.numel()));
+    say("{:<60} {}\n", name, count == 0 ? "equal" : fmt::format("{} of {} differ", count, a.numel()));
     wrong += count;
   };
   const Tensor weights_a = straight.weights(), weights_b = resumed.weights();
@@ -132,7 +136,7 @@ int run_verify_resume(std::span<const std::string> arguments) {
   const int64_t n = std::clamp<int64_t>(loaded.config.max_iters / 2, 1, kMostIterations);
   const TemporaryFolder folder;
   const CheckpointStore store(folder.path, 1);
-  fmt::print("training {} iterations, and {} + {} with a checkpoint between\n", 2 * n, n, n);
+  say("training {} iterations, and {} + {} with a checkpoint between\n", 2 * n, n, n);
 
   Trainer straight(loaded.config);
   for (int64_t i = 0; i < 2 * n; ++i) {
@@ -144,8 +148,8 @@ int run_verify_resume(std::span<const std::string> arguments) {
   for (int64_t i = 0; i < n; ++i) resumed.step();
 
   const int64_t wrong = compare_and_print(straight, resumed);
-  if (wrong == 0) fmt::print("resuming is bit-exact\n");
-  else fmt::print("resuming is NOT bit-exact: {} elements differ\n", wrong);
+  if (wrong == 0) say("resuming is bit-exact\n");
+  else say("resuming is NOT bit-exact: {} elements differ\n", wrong);
   return wrong == 0 ? 0 : 1;
 }
 
@@ -159,7 +163,7 @@ int run_sample(std::span<const std::string> arguments) {
   const ParameterArena arena(model, arena_options(config, device_of(config)));
   load_model(checkpoint, arena);
   const std::string text = draw_samples(model, tokenizer, config, config.num_samples);
-  fmt::print("{}\n", text);
+  say("{}\n", text);
   try {
     append_samples(config.out_dir, state.step.iteration, text);
   } catch (const Error& failure) {  // a run that may only be read is sampled all the same
@@ -175,14 +179,14 @@ int run_eval(std::span<const std::string> arguments) {
   expect_same_architecture(saved, config);
   const Trainer trainer(config, single_communicator(), tokenizer_of(saved));
   load_model(checkpoint, trainer.arena());
-  for (const std::string& notice : trainer.data().notices()) fmt::print("{}\n", notice);
+  for (const std::string& notice : trainer.data().notices()) say("{}\n", notice);
   if (saved.text_at("data_fingerprint") != trainer.data().fingerprint())
-    fmt::print("this is not the data that the model was trained on, or it has changed\n");
+    say("this is not the data that the model was trained on, or it has changed\n");
   StepReport report{.step = saved.step.iteration};
   trainer.evaluate(report);
-  fmt::print("step {}: train loss {}, val loss {}\n", report.step, human_loss(*report.eval_train_loss),
-             human_loss(*report.val_loss));
-  if (report.val_accuracy) fmt::print("exact match: {:.1f}%\n", 100 * *report.val_accuracy);
+  say("step {}: train loss {}, val loss {}\n", report.step, human_loss(*report.eval_train_loss),
+      human_loss(*report.val_loss));
+  if (report.val_accuracy) say("exact match: {:.1f}%\n", 100 * *report.val_accuracy);
   return 0;
 }
 

@@ -14,6 +14,7 @@
 #include "trainers/human.h"
 #include "trainers/loss_plot.h"
 #include "trainers/samples.h"
+#include "trainers/say.h"
 #include "trainers/stop_signal.h"
 
 namespace tessera {
@@ -35,7 +36,7 @@ TrainRun::TrainRun(const LoadedConfig& loaded, std::shared_ptr<Communicator> ran
 }
 
 void TrainRun::open_folder() {
-  for (const std::string& notice : folder_.open()) fmt::print("{}\n", notice);
+  for (const std::string& notice : folder_.open()) say("{}\n", notice);
 }
 
 void TrainRun::open_reports() {
@@ -74,12 +75,12 @@ void TrainRun::start_or_resume() {
   }
   const std::string latest = writes() ? store_.latest()->string() : "";
   const fs::path checkpoint = broadcast_text(latest, 0, trainer_.ranks());
-  for (const std::string& notice : trainer_.load(checkpoint)) fmt::print("{}\n", notice);
+  for (const std::string& notice : trainer_.load(checkpoint)) say("{}\n", notice);
   saved_ = trainer_.iteration();
-  fmt::print("resuming from {}\n", checkpoint.string());
+  say("resuming from {}\n", checkpoint.string());
   if (!writes()) return;
   const std::string notice = drop_metrics_after(metrics, trainer_.iteration());
-  if (!notice.empty()) fmt::print("{}\n", notice);
+  if (!notice.empty()) say("{}\n", notice);
   history_ = read_metrics(metrics);
   if (!history_.empty()) watch_.add(history_.back().seconds);
 }
@@ -94,28 +95,28 @@ void TrainRun::compare_ranks() {
 }
 
 void TrainRun::print_header() {
-  for (const std::string& notice : trainer_.data().notices()) fmt::print("{}\n", notice);
-  fmt::print("data: {}\n", trainer_.data().describe());
-  fmt::print("number of parameters: {}\n", human_count(static_cast<double>(parameter_count(trainer_.model()))));
-  fmt::print("tokens per iteration will be: {}\n", human_integer(trainer_.tokens_per_step()));
-  fmt::print("device: {}, {} threads, measured peak {:.0f} GFLOP/s\n", to_string(trainer_.device()), threads_,
-             peak_flops_ / 1e9);
+  for (const std::string& notice : trainer_.data().notices()) say("{}\n", notice);
+  say("data: {}\n", trainer_.data().describe());
+  say("number of parameters: {}\n", human_count(static_cast<double>(parameter_count(trainer_.model()))));
+  say("tokens per iteration will be: {}\n", human_integer(trainer_.tokens_per_step()));
+  say("device: {}, {} threads, measured peak {:.0f} GFLOP/s\n", to_string(trainer_.device()), threads_,
+      peak_flops_ / 1e9);
   if (kHasCuda && config().device == "auto" && trainer_.device().is_cpu()) {
-    fmt::print("no GPU is used: {}\n", cuda_trouble(0));
+    say("no GPU is used: {}\n", cuda_trouble(0));
   }
   if (!trainer_.device().is_cpu() && !trainer_.why_no_graph().empty()) {
-    fmt::print("cuda graph: off, because {}\n", trainer_.why_no_graph());
+    say("cuda graph: off, because {}\n", trainer_.why_no_graph());
   }
   const Communicator& ranks = trainer_.ranks();
-  if (ranks.world() > 1) fmt::print("ranks: {}, connected by {}\n", ranks.world(), ranks.transport());
+  if (ranks.world() > 1) say("ranks: {}, connected by {}\n", ranks.world(), ranks.transport());
   std::fflush(stdout);
 }
 
 int TrainRun::run() {
   catch_stop_signals();
   if (trainer_.iteration() >= config().max_iters) {
-    fmt::print("step {} of {} is done, nothing is left to do; raise max_iters to go on\n", trainer_.iteration(),
-               config().max_iters);
+    say("step {} of {} is done, nothing is left to do; raise max_iters to go on\n", trainer_.iteration(),
+        config().max_iters);
   }
   while (trainer_.iteration() < config().max_iters) {
     StepReport now = timed_step();
@@ -217,8 +218,8 @@ int TrainRun::stop_for_signal(int signal) {
   save();
   if (!writes()) return 128 + signal;
   progress_->finish();
-  fmt::print("stopped after step {} and saved; continue with: tessera train {} --init_from=resume\n",
-             trainer_.iteration(), (folder_ / "config.cfg").string());
+  say("stopped after step {} and saved; continue with: tessera train {} --init_from=resume\n", trainer_.iteration(),
+      (folder_ / "config.cfg").string());
   return 128 + signal;
 }
 
@@ -243,11 +244,11 @@ void TrainRun::finish() {
   try {
     const std::string text = draw_samples(trainer_.model(), trainer_.data().tokenizer(), config(), 1);
     append_samples(folder_.path(), trainer_.iteration(), text);
-    fmt::print("\n{}\n\n", text);
+    say("\n{}\n\n", text);
   } catch (const Error& error) {  // a prompt that does not suit the data spoils no training
-    fmt::print("no sample was drawn: {}\n", error.what());
+    say("no sample was drawn: {}\n", error.what());
   }
-  fmt::print("run folder: {} (loss curve: {})\n", folder_.path().string(), (folder_ / "loss.svg").string());
+  say("run folder: {} (loss curve: {})\n", folder_.path().string(), (folder_ / "loss.svg").string());
 }
 
 }  // namespace tessera

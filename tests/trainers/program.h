@@ -32,6 +32,7 @@ struct Outcome {
 
 struct Limits {
   std::optional<rlim_t> file_bytes = {};  ///< writing further fails, as on a full disk
+  bool full_output = false;               ///< the standard output goes to a full disk
 };
 
 /// `tessera WORDS…`, started in `folder`.
@@ -43,7 +44,7 @@ class Program {
     std::vector<char*> arguments;
     for (std::string& word : all) arguments.push_back(word.data());
     arguments.push_back(nullptr);
-    const std::string out = output().string(), err = errors().string();
+    const std::string out = limits.full_output ? "/dev/full" : output().string(), err = errors().string();
     child_ = fork();
     if (child_ != 0) return;
     if (chdir(folder.path().c_str()) != 0) _exit(127);

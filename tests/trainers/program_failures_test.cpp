@@ -200,6 +200,23 @@ TEST_F(ProgramTest, NonFiniteStepsAreCountedAndStopWithACodeOfTheirOwn) {
   EXPECT_EQ(rows.back().at("applied"), rows.back().at("step").get<int>() - 3);
 }
 
+TEST_F(ProgramTest, AnOutputThatCannotBeWrittenIsNoSuccess) {
+  for (const Words& words : {Words{"train", "toy.cfg"}, {"config", "toy.cfg"}, {"eval", "run"}, {"sample", "run"}}) {
+    EXPECT_THAT(bad(1, words, {.full_output = true}), HasSubstr("the standard output could not be written to its end"));
+  }
+  EXPECT_EQ(fs::read_symlink(folder_ / "run/latest"), "step_00000004") << "the training itself ended well";
+}
+
+TEST_F(ProgramTest, ATrainingOutlivesTheReaderOfItsOutput) {
+  const std::string command =
+      "cd " + folder_.path().string() + " && exec " TESSERA_BINARY_DIR "/tessera train toy.cfg --max_iters=100";
+  std::FILE* output = popen(command.c_str(), "r");
+  ASSERT_NE(output, nullptr);
+  std::fgetc(output);
+  EXPECT_EQ(pclose(output), 0);
+  EXPECT_EQ(metrics("run").size(), 100U);
+}
+
 TEST_F(ProgramTest, SignalsFinishTheStepSaveAndSayHowToGoOn) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     Program training(folder_,
