@@ -123,18 +123,25 @@ int TrainRun::run() {
     if (now.skipped_because) look_into(now);
     const int64_t step = now.step;
     const bool last = step == config().max_iters;
-    const bool evaluated = last || step % config().eval_interval == 0;
-    if (evaluated) trainer_.evaluate(now);
+    const bool to_evaluate = last || step % config().eval_interval == 0;
+    const bool evaluated = to_evaluate && evaluate(now);
     const bool hopeless = trainer_.state().consecutive_skips >= config().max_skipped_steps;
     // Before the report: where that cannot be written, the weights are safe.
     if (!hopeless && (last || step % config().effective_checkpoint_interval() == 0)) save();
     report(now, evaluated);
     if (hopeless) return stop_for_non_finite(now);
     const bool idle = trainer_.begun() == trainer_.iteration();
-    if (must_stop() && !last && idle) return stop_for_signal(stop_signal() != 0 ? stop_signal() : SIGTERM);
+    const bool complete = last && evaluated;
+    if (must_stop() && !complete && idle) return stop_for_signal(stop_signal() != 0 ? stop_signal() : SIGTERM);
   }
   finish();
   return 0;
+}
+
+// False where a signal broke it off. With several ranks none does: they would have to agree before every batch.
+bool TrainRun::evaluate(StepReport& now) const {
+  const bool alone = trainer_.ranks().world() == 1;
+  return trainer_.evaluate(now, [alone] { return alone && stop_signal() != 0; });
 }
 
 // Several ranks stop after the same step.
@@ -193,7 +200,8 @@ void TrainRun::examine(const StepReport& skipped) {
 void TrainRun::report(StepReport& now, bool evaluated) {
   if (!writes()) return;
   progress_->step(now);
-  const bool due = evaluated || now.step == 1 || now.step % config().log_interval == 0;
+  const bool ends = now.step == 1 || now.step == config().max_iters;
+  const bool due = evaluated || ends || now.step % config().log_interval == 0;
   if (!due && !now.skipped_because) return;
   keep_folder();
   metrics_->append(now);
@@ -218,8 +226,13 @@ int TrainRun::stop_for_signal(int signal) {
   save();
   if (!writes()) return 128 + signal;
   progress_->finish();
-  say("stopped after step {} and saved; continue with: tessera train {} --init_from=resume\n", trainer_.iteration(),
-      (folder_ / "config.cfg").string());
+  if (trainer_.iteration() == config().max_iters) {
+    say("trained to step {} and saved, but the evaluation was broken off; make up for it with: tessera eval {}\n",
+        trainer_.iteration(), folder_.path().string());
+  } else {
+    say("stopped after step {} and saved; continue with: tessera train {} --init_from=resume\n", trainer_.iteration(),
+        (folder_ / "config.cfg").string());
+  }
   return 128 + signal;
 }
 

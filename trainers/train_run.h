@@ -1,5 +1,6 @@
 // A training in its run folder: config.cfg, metrics.jsonl, loss.svg, samples.txt, TensorBoard events and checkpoints,
-// with a console in front. It survives interruption: SIGINT, SIGTERM and SIGHUP finish the step and save.
+// with a console in front. It survives interruption: SIGINT, SIGTERM and SIGHUP finish the step, break off an
+// evaluation, and save.
 #pragma once
 
 #include "trainers/communication_meter.h"
@@ -40,6 +41,7 @@ class TrainRun {
   void report(StepReport& now, bool evaluated);
   void look_into(const StepReport& skipped);
   void examine(const StepReport& skipped);
+  bool evaluate(StepReport& now) const;
   void save();
   void finish();
   int stop_for_signal(int signal);

@@ -162,18 +162,27 @@ StepReport Trainer::report(const StepState& before) const {
   return report;
 }
 
-void Trainer::evaluate(StepReport& report) const {
-  report.eval_train_loss = evaluate(Split::train);
-  report.val_loss = evaluate(Split::validation);
-  if (data_.has_answers()) report.val_accuracy = exact_match_share();
+bool Trainer::evaluate(StepReport& report, const std::function<bool()>& stop) const {
+  const std::optional<double> train_loss = evaluate(Split::train, stop);
+  if (!train_loss) return false;
+  const std::optional<double> val_loss = evaluate(Split::validation, stop);
+  if (!val_loss) return false;
+  if (data_.has_answers()) {
+    report.val_accuracy = exact_match_share(stop);
+    if (!report.val_accuracy) return false;
+  }
+  report.eval_train_loss = train_loss;
+  report.val_loss = val_loss;
+  return true;
 }
 
 // The mean loss over the split's evaluation rows, every counted token weighing the same.
-double Trainer::evaluate(Split split) const {
+std::optional<double> Trainer::evaluate(Split split, const std::function<bool()>& stop) const {
   const Pass pass = Pass::inference();
   double sum = 0;
   double count = 0;
   for (const Rows rows : data_.evaluation_batches(split, config_.eval_iters)) {
+    if (stop && stop()) return {};
     beat(Phase::evaluation);
     const Batch batch = data_.evaluation_batch(split, rows, config_.eval_iters);
     sum += forward(pass, batch, 1).value().item();
@@ -183,11 +192,12 @@ double Trainer::evaluate(Split split) const {
 }
 
 // The share of validation samples whose every answer token is the likeliest one.
-double Trainer::exact_match_share() const {
+std::optional<double> Trainer::exact_match_share(const std::function<bool()>& stop) const {
   const Pass pass = Pass::inference();
   double right = 0;
   double all = 0;
   for (const Rows rows : data_.evaluation_batches(Split::validation, config_.eval_iters)) {
+    if (stop && stop()) return {};
     beat(Phase::evaluation);
     const Batch batch = data_.evaluation_batch(Split::validation, rows, config_.eval_iters);
     const Tensor ids = uploader_.upload(batch.ids, {batch.rows, config_.block_size});

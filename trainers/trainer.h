@@ -4,6 +4,7 @@
 
 #include <array>
 #include <filesystem>
+#include <functional>
 
 #include "framework/data/dataset.h"
 #include "framework/distributed/gradient_reducer.h"
@@ -47,7 +48,9 @@ class Trainer {
   void ask_to_stop() { stop_asked_ = true; }
   bool stop_agreed() const { return stop_agreed_; }
   /// Fills in the losses (and for a task the accuracy) over the evaluation rows. Collective: each rank takes a share.
-  void evaluate(StepReport& report) const;
+  /// `stop` is asked before every batch: once it says true, on all ranks at the same one, nothing is filled in and this
+  /// returns false.
+  bool evaluate(StepReport& report, const std::function<bool()>& stop = {}) const;
 
   /// Forward and backward over the first `rows` rows, at most a micro-batch, changing nothing; seconds of the second of
   /// two tries.
@@ -80,8 +83,8 @@ class Trainer {
  private:
   void enqueue(std::span<const MicroInput> inputs, int64_t iteration, double tokens, DropoutKeys* keys);
   Variable forward(const Pass& pass, const Batch& batch, double denominator) const;
-  double evaluate(Split split) const;
-  double exact_match_share() const;
+  std::optional<double> evaluate(Split split, const std::function<bool()>& stop) const;
+  std::optional<double> exact_match_share(const std::function<bool()>& stop) const;
   PinnedBuffer& state_buffer(int64_t iteration) { return state_buffers_[static_cast<size_t>(iteration % 2)]; }
   PinnedBuffer& vote_buffer(int64_t iteration) { return vote_buffers_[static_cast<size_t>(iteration % 2)]; }
   StepReport report(const StepState& before) const;

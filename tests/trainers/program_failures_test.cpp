@@ -200,6 +200,17 @@ TEST_F(ProgramTest, NonFiniteStepsAreCountedAndStopWithACodeOfTheirOwn) {
   EXPECT_EQ(rows.back().at("applied"), rows.back().at("step").get<int>() - 3);
 }
 
+TEST_F(ProgramTest, ASignalBreaksAnEvaluationOff) {
+  Program training(folder_, {"train", "toy.cfg", "--data=task:sort", "--block_size=32", "--eval_iters=1000000"});
+  ASSERT_TRUE(eventually([&] { return !read_all(folder_ / "run/metrics.jsonl").empty(); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // the second step and the begin of its evaluation
+  training.send(SIGTERM);
+  const Outcome outcome = training.wait();
+  EXPECT_EQ(outcome.code, 128 + SIGTERM) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("and saved; continue with: tessera train run/config.cfg --init_from=resume\n"));
+  EXPECT_THAT(good({"train", "run", "--init_from=resume", "--eval_iters=1"}), HasSubstr("step 4: "));
+}
+
 TEST_F(ProgramTest, AnOutputThatCannotBeWrittenIsNoSuccess) {
   for (const Words& words : {Words{"train", "toy.cfg"}, {"config", "toy.cfg"}, {"eval", "run"}, {"sample", "run"}}) {
     EXPECT_THAT(bad(1, words, {.full_output = true}), HasSubstr("the standard output could not be written to its end"));
