@@ -8,6 +8,7 @@
 #include "framework/distributed/agreement.h"
 #include "framework/distributed/rendezvous.h"
 #include "framework/distributed/start_check.h"
+#include "framework/io/checkpoint_folders.h"
 #include "framework/machine.h"
 #include "trainers/autopsy_bundle.h"
 #include "trainers/config/describe.h"
@@ -236,17 +237,43 @@ int TrainRun::stop_for_signal(int signal) {
   return 128 + signal;
 }
 
+// Skipped steps leave the weights as they were: those of the last step that was applied are worth keeping, unless a
+// checkpoint since then holds them. Returns where they are.
+std::string TrainRun::keep_applied() {
+  const StepState& state = trainer_.state();
+  const int64_t step = state.iteration - state.consecutive_skips;
+  if (state.applied == 0 && saved_ < 0) return "no step has changed the weights, so nothing is saved";
+  if (saved_ < step) {
+    on_rank_0([&] { keep_folder(); }, trainer_.ranks());
+    trainer_.save_applied(store_);
+    saved_ = step;
+  }
+  return fmt::format("the weights are those of step {}, kept in {}", step,
+                     checkpoint_path(folder_.path(), saved_).string());
+}
+
+// What helps against steps that are never finite. A finite loss whose gradient is not was multiplied by too much.
+std::string TrainRun::cure_of_skips() const {
+  const StepState& state = trainer_.state();
+  const bool overflowed = config().dtype == DType::f16 && std::isfinite(state.loss) && state.scale > 1;
+  if (!overflowed) return "try a lower learning_rate, grad_clip, or dtype = float32";
+  if (config().dynamic_loss_scale()) {
+    return "loss_scale = dynamic was still on its way down: try a lower init_scale or a higher max_skipped_steps";
+  }
+  return fmt::format("try loss_scale = dynamic: {} is too much for float16", config().loss_scale);
+}
+
 int TrainRun::stop_for_non_finite(const StepReport& now) {
   if (!examined_) examine(now);
+  const std::string kept = keep_applied();
   if (!writes()) return kExitNotFinite;
   progress_->finish();
   const StepState& state = trainer_.state();
   fmt::print(stderr,
              "tessera: training stopped at step {}: {} steps in a row had non-finite gradients (loss {}, scale {}, "
-             "learning rate {:.3g}); the weights are those of step {}; try a lower learning_rate, grad_clip, or "
-             "dtype = float32\n",
-             state.iteration, state.consecutive_skips, human_loss(state.loss), state.scale, state.learning_rate,
-             state.iteration - state.consecutive_skips);
+             "learning rate {:.3g}); {}; {}\n",
+             state.iteration, state.consecutive_skips, human_loss(state.loss), state.scale, state.learning_rate, kept,
+             cure_of_skips());
   return kExitNotFinite;
 }
 

@@ -43,6 +43,8 @@ class TrainRun {
   void examine(const StepReport& skipped);
   bool evaluate(StepReport& now) const;
   void save();
+  std::string keep_applied();
+  std::string cure_of_skips() const;
   void finish();
   int stop_for_signal(int signal);
   int stop_for_non_finite(const StepReport& now);

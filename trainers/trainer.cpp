@@ -50,7 +50,8 @@ Trainer::Trainer(const Config& config, std::shared_ptr<Communicator> ranks,
       state_buffers_{PinnedBuffer(device_, sizeof(StepState)), PinnedBuffer(device_, sizeof(StepState))},
       vote_(Tensor::zeros({1}, DType::f64, device_)),
       vote_buffers_{PinnedBuffer(device_, sizeof(double)), PinnedBuffer(device_, sizeof(double))},
-      state_(optimizer_.control().read()) {
+      state_(optimizer_.control().read()),
+      applied_(state_) {
   allow_tf32(config.tf32);
 }
 
@@ -113,7 +114,9 @@ StepReport Trainer::finish_step() {
   state_ = StepControl::copied(state_buffer(before.iteration));
   vote_buffer(before.iteration).wait();
   stop_agreed_ = *static_cast<const double*>(vote_buffer(before.iteration).data()) > 0;
-  if (state_.apply == 0) {
+  if (state_.apply != 0) {
+    applied_ = state_;
+  } else {
     ++skipped_;
     begun_ = state_.iteration;
     optimizer_.control().clear_hold();
@@ -229,20 +232,24 @@ OptimizerBuffers Trainer::optimizer_buffers() const {
   return buffers;
 }
 
-void Trainer::save(const CheckpointStore& store) const {
+void Trainer::save_applied(const CheckpointStore& store) const {
+  save(store, applied_, skipped_ - (state_.iteration - applied_.iteration));
+}
+
+void Trainer::save(const CheckpointStore& store, const StepState& step, int64_t skipped) const {
   expect(begun_ == state_.iteration, "trainer: step {} is under way; finish it before saving", begun_);
   beat(Phase::save);
   const Tensor all_weights = weights();
   const OptimizerBuffers buffers = optimizer_buffers();
   nlohmann::json state = architecture_of(config_);
-  state["skipped"] = skipped_;
+  state["skipped"] = skipped;
   state["tokenizer"] = data_.tokenizer().to_json();
   state["data_fingerprint"] = data_.fingerprint();
   state["dtype"] = name_of(config_.dtype);
   state["loss_scale"] = config_.loss_scale;
   state["optimizer"] = find_option("optimizer")->text(config_);
   state["order"] = order_of(config_);
-  const auto write = [&] { store.save(arena_, all_weights, buffers, state_, state); };
+  const auto write = [&] { store.save(arena_, all_weights, buffers, step, state); };
   on_rank_0(write, *ranks_);
 }
 
@@ -274,6 +281,7 @@ std::vector<std::string> Trainer::load(const std::filesystem::path& checkpoint) 
     restart_loss_scale(state_, initial_state(config_), notices);
   }
   optimizer_.control().write(state_);
+  applied_ = state_;
   skipped_ = saved.integer_at("skipped");
   return notices;
 }

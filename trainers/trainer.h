@@ -59,7 +59,9 @@ class Trainer {
   int64_t predict_memory() const;
 
   /// Rank 0 writes. Collective.
-  void save(const CheckpointStore& store) const;
+  void save(const CheckpointStore& store) const { save(store, state_, skipped_); }
+  /// What `save` would have saved after the last step of this process that changed the weights. Collective.
+  void save_applied(const CheckpointStore& store) const;
   /// Continues from a checkpoint, bit for bit where precision and threads are the same. Returns notices.
   std::vector<std::string> load(const std::filesystem::path& checkpoint);
 
@@ -85,6 +87,7 @@ class Trainer {
   Variable forward(const Pass& pass, const Batch& batch, double denominator) const;
   std::optional<double> evaluate(Split split, const std::function<bool()>& stop) const;
   std::optional<double> exact_match_share(const std::function<bool()>& stop) const;
+  void save(const CheckpointStore& store, const StepState& step, int64_t skipped) const;
   PinnedBuffer& state_buffer(int64_t iteration) { return state_buffers_[static_cast<size_t>(iteration % 2)]; }
   PinnedBuffer& vote_buffer(int64_t iteration) { return vote_buffers_[static_cast<size_t>(iteration % 2)]; }
   StepReport report(const StepState& before) const;
@@ -106,7 +109,8 @@ class Trainer {
   std::array<PinnedBuffer, 2> state_buffers_;  // the states after the steps under way
   Tensor vote_;                                // f64 [1]: ranks that want to stop after this step
   std::array<PinnedBuffer, 2> vote_buffers_;
-  StepState state_;  // after the last finished step
+  StepState state_;    // after the last finished step
+  StepState applied_;  // after the last one that changed the weights
   int64_t begun_ = 0;
   bool stop_asked_ = false;
   bool stop_agreed_ = false;

@@ -200,6 +200,23 @@ TEST_F(ProgramTest, NonFiniteStepsAreCountedAndStopWithACodeOfTheirOwn) {
   EXPECT_EQ(rows.back().at("applied"), rows.back().at("step").get<int>() - 3);
 }
 
+TEST_F(ProgramTest, NonFiniteStepsLeaveACheckpointOfTheLastGoodWeights) {
+  const std::string told = bad(3, {"train", "toy.cfg", "--learning_rate=1e30", "--max_skipped_steps=3",
+                                   "--max_iters=20", "--eval_interval=20", "--device=cpu"});
+  const std::string good_step = std::to_string(metrics("run").back().at("applied").get<int>());
+  EXPECT_THAT(
+      told, HasSubstr("the weights are those of step " + good_step + ", kept in run/step_0000000" + good_step + "; "));
+  EXPECT_THAT(good({"eval", "run"}), HasSubstr("step " + good_step + ": "));
+  EXPECT_THAT(run({"train", "run", "--init_from=resume"}).out, HasSubstr("resuming from run/step_0000000" + good_step));
+}
+
+TEST_F(ProgramTest, ALossScaleThatOverflowsIsNamed) {
+  const std::string told = bad(3, {"train", "toy.cfg", "--dtype=float16", "--loss_scale=1e30", "--max_skipped_steps=3",
+                                   "--eval_interval=4", "--device=cpu"});
+  EXPECT_THAT(told, HasSubstr("no step has changed the weights, so nothing is saved; try loss_scale = dynamic: 1e30"));
+  good({"train", "toy.cfg", "--dtype=float16", "--device=cpu"});
+}
+
 TEST_F(ProgramTest, ASignalBreaksAnEvaluationOff) {
   Program training(folder_, {"train", "toy.cfg", "--data=task:sort", "--block_size=32", "--eval_iters=1000000"});
   ASSERT_TRUE(eventually([&] { return !read_all(folder_ / "run/metrics.jsonl").empty(); }));
