@@ -34,12 +34,8 @@ class Shape {
     extents_[rank_++] = extent;
   }
 
-  /// The product of the extents; 1 for a scalar.
-  int64_t numel() const {
-    int64_t n = 1;
-    for (const int64_t extent : *this) n *= extent;
-    return n;
-  }
+  /// The product of the extents; 1 for a scalar. Error: it is above 2^60, so that the bytes could not be counted.
+  int64_t numel() const;
 
   /// The strides, in elements, of a row-major tensor of this shape.
   Shape row_major_strides() const {

@@ -21,6 +21,7 @@ class Storage {
 
   Device device() const { return device_; }
   void* data() const { return data_; }
+  bool owned() const { return owned_; }
 
  private:
   Device device_;
@@ -28,6 +29,34 @@ class Storage {
   void* data_ = nullptr;
   bool owned_ = true;
 };
+
+namespace {
+
+void expect_defined(const char* op, const Tensor& x) {
+  expect(x.defined(), "{}: the tensor is undefined; make one with Tensor::empty, zeros, full or from", op);
+}
+
+// `wanted` with its -1, if it has one, replaced by the extent that all elements of `x` need.
+Shape inferred(const char* op, const Tensor& x, const Shape& wanted) {
+  int unknown = -1;
+  for (int i = 0; i < wanted.rank(); ++i) {
+    expect(wanted[i] >= -1, "{}: {} has a negative extent; only -1, for the extent to be inferred, may be", op, wanted);
+    if (wanted[i] >= 0) continue;
+    expect(unknown < 0, "{}: the shape {} has more than one -1; only one extent can be inferred", op, wanted);
+    unknown = i;
+  }
+  Shape shape = wanted;
+  if (unknown >= 0) {
+    const int64_t known = wanted.with(unknown, 1).numel();
+    expect(known > 0, "{}: the -1 of {} cannot be inferred beside an extent of 0; write the number", op, wanted);
+    shape = wanted.with(unknown, x.numel() / known);
+  }
+  expect(shape.numel() == x.numel(), "{}: {} cannot be seen as {}: they hold {} and {} elements", op, x.shape(), wanted,
+         x.numel(), shape.numel());
+  return shape;
+}
+
+}  // namespace
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, const char* use) {
   for (const int64_t extent : shape) expect(extent >= 0, "tensor: the shape {} has a negative extent", shape);
@@ -59,7 +88,10 @@ Tensor Tensor::from_bytes(const void* data, size_t count, const Shape& shape, DT
   return tensor.to(device);
 }
 
-Device Tensor::device() const { return storage_->device(); }
+Device Tensor::device() const {
+  expect_defined("device", *this);
+  return storage_->device();
+}
 
 bool Tensor::contiguous() const {
   int64_t expected = 1;
@@ -70,7 +102,7 @@ bool Tensor::contiguous() const {
   return true;
 }
 
-bool Tensor::unique(long holders) const { return storage_.use_count() == holders; }
+bool Tensor::unique(long holders) const { return defined() && storage_->owned() && storage_.use_count() == holders; }
 
 void* Tensor::address() const {
   expect(defined(), "tensor: an undefined tensor has no data");
@@ -107,34 +139,18 @@ bool Tensor::strides_for(const Shape& shape, Shape& strides) const {
 }
 
 Tensor Tensor::view(const Shape& wanted) const {
-  Shape shape = wanted;
-  int64_t known = 1;
-  int unknown = -1;
-  for (int i = 0; i < shape.rank(); ++i) {
-    if (shape[i] == -1) {
-      expect(unknown < 0, "view: the shape {} has more than one -1", wanted);
-      unknown = i;
-    } else {
-      known *= shape[i];
-    }
-  }
-  if (unknown >= 0 && known > 0) shape[unknown] = numel() / known;
-  expect(shape.numel() == numel(), "view: {} cannot be seen as {}: they hold {} and {} elements", shape_, wanted,
-         numel(), shape.numel());
+  const Shape shape = inferred("view", *this, wanted);
   Shape strides;
   expect(strides_for(shape, strides), "view: {} with strides {} cannot be seen as {} without a copy; use reshape",
          shape_, strides_, wanted);
   return {storage_, shape, strides, offset_, dtype_};
 }
 
-Tensor Tensor::reshape(const Shape& shape) const {
-  if (contiguous()) return view(shape);
-  Shape full = shape;
-  for (int i = 0; i < full.rank(); ++i) {
-    if (full[i] == -1) full[i] = -numel() / full.numel();
-  }
+Tensor Tensor::reshape(const Shape& wanted) const {
+  const Shape shape = inferred("reshape", *this, wanted);
   Shape strides;
-  return full.numel() == numel() && !strides_for(full, strides) ? contiguous_copy().view(full) : view(full);
+  return strides_for(shape, strides) ? Tensor(storage_, shape, strides, offset_, dtype_)
+                                     : contiguous_copy().view(shape);
 }
 
 Tensor Tensor::transpose(int axis0, int axis1) const {
@@ -182,12 +198,14 @@ Tensor Tensor::rows() const {
 }
 
 Tensor Tensor::contiguous_copy() const {
-  Tensor copy = empty(shape_, dtype_, device());
+  expect_defined("contiguous_copy", *this);
+  Tensor copy = empty_like(*this);
   copy.copy_from(*this);
   return copy;
 }
 
 Tensor Tensor::to(DType dtype) const {
+  expect_defined("to", *this);
   if (dtype == dtype_) return *this;
   Tensor converted = empty(shape_, dtype, device());
   converted.copy_from(*this);
@@ -195,6 +213,8 @@ Tensor Tensor::to(DType dtype) const {
 }
 
 void Tensor::copy_from(const Tensor& source) const {
+  expect_defined("copy_from, from", source);
+  expect_defined("copy_from, to", *this);
   expect(source.shape_ == shape_, "copy: the source is {}, the destination {}", source.shape_, shape_);
   expect(source.device() == device(), "copy: the source is on {}, the destination on {}; use to(device)",
          to_string(source.device()), to_string(device()));
@@ -202,6 +222,7 @@ void Tensor::copy_from(const Tensor& source) const {
 }
 
 void Tensor::fill(double value) const {
+  expect_defined("fill", *this);
   expect(contiguous(), "fill: the tensor {} with strides {} is not contiguous", shape_, strides_);
   if (numel() > 0) launch(Fill{.y = view({-1}).out<1>(), .value = value}, exec_of(device()));
 }
@@ -209,6 +230,7 @@ void Tensor::fill(double value) const {
 // The CUDA build replaces these two (tensor_cuda.cpp).
 #ifndef TESSERA_WITH_CUDA
 Tensor Tensor::to(Device device) const {
+  expect_defined("to", *this);
   expect(device.is_cpu(), "tensor: this build has no CUDA, so nothing can move to {}", to_string(device));
   return *this;
 }
@@ -220,6 +242,7 @@ void Tensor::copy_to_host(void* destination, DType dtype) const {
 #endif
 
 double Tensor::item() const {
+  expect_defined("item", *this);
   expect(numel() == 1, "tensor: item() wants one element, but the shape is {}", shape_);
   return to(DType::f64).to_vector<double>()[0];
 }

@@ -41,13 +41,15 @@ class Tensor {
   const Shape& shape() const { return shape_; }
   const Shape& strides() const { return strides_; }
   int rank() const { return shape_.rank(); }
-  int64_t dim(int axis) const { return shape_[axis]; }
+  /// The extent of an axis; negative axes count from the last. Error: there is no such axis.
+  int64_t dim(int axis) const { return shape_[this->axis(axis, "dim")]; }
   int64_t numel() const { return shape_.numel(); }
   int64_t nbytes() const { return numel() * size_of(dtype_); }
   DType dtype() const { return dtype_; }
   Device device() const;
   bool contiguous() const;
-  /// True when nobody but the caller's `holders` Tensors shares this memory, so that it may be overwritten.
+  /// True when nobody but the caller's `holders` Tensors sees this memory, so that it may be overwritten; never for
+  /// borrowed memory.
   bool unique(long holders = 1) const;
   bool shares_memory_with(const Tensor& other) const { return storage_ == other.storage_; }
   int64_t offset() const { return offset_; }
@@ -64,7 +66,7 @@ class Tensor {
   /// Same elements in a new shape; one extent may be -1. Throws where the strides do not allow it without a copy.
   Tensor view(const Shape& wanted) const;
   /// `view` where possible, a contiguous copy in the new shape elsewhere.
-  Tensor reshape(const Shape& shape) const;
+  Tensor reshape(const Shape& wanted) const;
   Tensor transpose(int axis0, int axis1) const;
   /// Elements [begin, end) of axis `along`.
   Tensor slice(int along, int64_t begin, int64_t end) const;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "framework/tensor/random.h"
+#include "tests/framework/ops/op_check.h"
 
 namespace tessera {
 namespace {
@@ -51,6 +52,62 @@ TEST(Tensor, EveryReshapeEqualsTheOneOfACopy) {
                 source.contiguous_copy().view({a, -1}).to_vector<float>());
     }
   }
+}
+
+TEST(Tensor, OneExtentIsInferredByOneRule) {
+  const Tensor x = iota({2, 3});
+  for (const Tensor& six : {x, x.transpose(0, 1)}) {
+    EXPECT_EQ(six.reshape({3, -1}).shape(), (Shape{3, 2}));
+    expect_error([&] { (void)six.reshape({-1, -1}); }, "reshape: the shape [-1, -1] has more than one -1");
+    expect_error([&] { (void)six.reshape({-2, -3}); }, "reshape: [-2, -3] has a negative extent");
+    expect_error([&] { (void)six.reshape({4, -1}); }, "they hold 6 and 4 elements");
+    expect_error([&] { (void)six.reshape({0, -1}); }, "the -1 of [0, -1] cannot be inferred beside an extent of 0");
+  }
+  expect_error([&] { (void)x.view({-2, -3}); }, "view: [-2, -3] has a negative extent");
+  const Tensor none = Tensor::zeros({0, 4}, DType::f32);
+  for (const Tensor& empty : {none, none.transpose(0, 1)}) {
+    EXPECT_EQ(empty.reshape({-1, 4}).shape(), (Shape{0, 4}));
+    expect_error([&] { (void)empty.reshape({0, -1}); }, "the -1 of [0, -1] cannot be inferred beside an extent of 0");
+  }
+}
+
+TEST(Tensor, AnAxisThatIsNotThereIsRefused) {
+  const Tensor x = iota({2, 3});
+  EXPECT_EQ(x.dim(-2), 2);
+  for (const int axis : {-3, 2, 5}) {
+    const std::string message = "dim: axis " + std::to_string(axis) + " is out of range for the shape [2, 3]";
+    expect_error([&] { (void)x.dim(axis); }, message.c_str());
+    expect_error([&] { (void)Variable(x).dim(axis); }, message.c_str());
+  }
+}
+
+TEST(Tensor, MoreElementsThanCanBeCountedAreRefused) {
+  constexpr int64_t kMany = int64_t{1} << 40;
+  const char* const message = "tensor: the shape [1099511627776, 1099511627776] has more than 2^60 elements";
+  expect_error([] { (void)Tensor::empty({kMany, kMany}, DType::u8); }, message);
+  expect_error([] { (void)Tensor::zeros({0}, DType::u8).view({kMany, kMany}); }, message);
+  expect_error([] { (void)Tensor::empty({int64_t{1} << 61}, DType::f64); }, "[2305843009213693952] has more than 2^60");
+}
+
+TEST(Tensor, UndefinedTensorsSaySo) {
+  const Tensor none;
+  const Tensor one = Tensor::zeros({}, DType::f32);
+  expect_error([&] { (void)none.item(); }, "item: the tensor is undefined; make one with Tensor::empty");
+  expect_error([&] { none.fill(1); }, "fill: the tensor is undefined");
+  expect_error([&] { (void)none.to(DType::f64); }, "to: the tensor is undefined");
+  expect_error([&] { (void)none.to(DType::f32); }, "to: the tensor is undefined");
+  expect_error([&] { (void)none.to(Device{}); }, "the tensor is undefined");
+  expect_error([&] { (void)none.contiguous_copy(); }, "contiguous_copy: the tensor is undefined");
+  expect_error([&] { none.copy_from(one); }, "copy_from, to: the tensor is undefined");
+  expect_error([&] { one.copy_from(none); }, "copy_from, from: the tensor is undefined");
+  expect_error([&] { (void)none.device(); }, "device: the tensor is undefined");
+}
+
+TEST(Tensor, BorrowedMemoryIsNeverTheBorrowersToOverwrite) {
+  float value = 3;
+  EXPECT_FALSE(Tensor::borrow(&value, {1}, DType::f32).unique());
+  EXPECT_TRUE(Tensor::zeros({1}, DType::f32).unique());
+  EXPECT_FALSE(Tensor().unique());
 }
 
 TEST(Tensor, ExpandBroadcastsWithStrideZero) {
