@@ -21,18 +21,19 @@ class Pass {
  public:
   struct Options {
     bool training = true;         ///< dropout is active
-    int64_t iteration = 0;        ///< keys dropout
+    int64_t iteration = 0;        ///< keys dropout: with the same one every step drops the same elements
     uint64_t seed = 0;            ///< keys dropout
-    int64_t first_sample = 0;     ///< global index of row 0 of the batch, so that ranks agree
+    int64_t first_sample = 0;     ///< global index of row 0 of the batch: other ranks and micro-steps drop others
     DropoutKeys* keys = nullptr;  ///< where recorded kernels find the keys of dropout
     KvCache* cache = nullptr;     ///< attention appends to it and reads from it (inference only)
     Tensor loss_scale = {};       ///< what backward() is going to start from, a scalar on the device; undefined: 1
   };
 
-  /// No pass: what constants and parameters carry. They join the pass of the activation they meet.
+  /// No pass: what constants and parameters carry. They join the pass of the activation they meet. To ask more of it
+  /// than whether it records or trains is an error.
   Pass() = default;
 
-  /// Records for one backward().
+  /// Records for one backward(). In a loop give the iteration, or dropout draws the same numbers in every step.
   static Pass recording(const Options& options);
   /// Keeps nothing alive and drops nothing: evaluation and generation.
   static Pass inference(KvCache* cache = nullptr);
@@ -64,7 +65,8 @@ class Pass {
   Pass with_observer(Observer observer) const;
   const Observer& observer() const { return state_->observer; }
 
-  /// Called during backward() with each parameter right after its last contribution of this pass.
+  /// Called during backward() with each parameter right after its last contribution of this pass. There is one hook: a
+  /// second one replaces the first.
   void on_gradient_ready(std::function<void(ParameterState&)> hook) const;
 
   const std::shared_ptr<Graph>& graph() const { return state_->graph; }
@@ -76,9 +78,17 @@ class Pass {
     std::shared_ptr<Graph> graph;  ///< null: not recorded
     Observer observer = {};
   };
-  explicit Pass(State state) : state_(std::make_shared<const State>(std::move(state))) {}
+  explicit Pass(State state) : state_{std::make_shared<const State>(std::move(state))} {}
 
-  std::shared_ptr<const State> state_;
+  /// What a default Pass lacks, and says so.
+  struct StatePtr : std::shared_ptr<const State> {
+    const State* operator->() const {
+      expect(get() != nullptr, "pass: this is no pass; make one with Pass::recording or Pass::inference");
+      return get();
+    }
+  };
+
+  StatePtr state_;
 };
 
 }  // namespace tessera

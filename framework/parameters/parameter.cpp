@@ -5,11 +5,17 @@
 
 namespace tessera {
 
+ParameterState& Parameter::present() const {
+  expect(state_ != nullptr,
+         "parameter: this module has no such parameter, an absent bias for example; ask `if (parameter)` first");
+  return *state_;
+}
+
 const Tensor& Parameter::value() const {
-  expect(state_ != nullptr, "parameter: this module has no such parameter");
-  expect(state_->value.defined(), "parameter '{}' of shape {} has no values yet; call initialize(model) first",
-         state_->name, state_->shape);
-  return state_->value;
+  const ParameterState& state = present();
+  expect(state.value.defined(), "parameter '{}' of shape {} has no values yet; call initialize(model) first",
+         state.name, state.shape);
+  return state.value;
 }
 
 void draw_initial_values(ParameterState& state, uint64_t seed) {

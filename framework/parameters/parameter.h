@@ -53,17 +53,20 @@ class Parameter {
   Parameter share() const { return Parameter(state_); }
 
   explicit operator bool() const { return state_ != nullptr; }
-  const std::string& name() const { return state_->name; }
-  const Shape& shape() const { return state_->shape; }
+  // Where there is no parameter, these throw.
+  const std::string& name() const { return present().name; }
+  const Shape& shape() const { return present().shape; }
   /// The master weights. Throws before `initialize` or a ParameterArena gave them values.
   const Tensor& value() const;
   /// The gradient of the last backward pass; undefined before the first.
-  const Tensor& gradient() const { return state_->gradient; }
+  const Tensor& gradient() const { return present().gradient; }
   /// Frozen parameters get no gradient and lie outside the arena. Set before building the arena.
-  void set_trainable(bool trainable) const { state_->trainable = trainable; }
+  void set_trainable(bool trainable) const { present().trainable = trainable; }
   const ParameterPtr& state() const { return state_; }
 
  private:
+  ParameterState& present() const;
+
   ParameterPtr state_;
 };
 

@@ -191,6 +191,45 @@ TEST(Graph, AWeightComputedFromParametersOfThePassGetsItsGradient) {
   EXPECT_THAT(Variable(model.b).gradient().to_vector<float>(), ElementsAre(1, 10));
 }
 
+TEST(Graph, WhatIsNoPassOrNoTensorSaysSo) {
+  const Pass none;
+  expect_error([&] { (void)none.key(1); }, "pass: this is no pass; make one with Pass::recording or Pass::inference");
+  expect_error([&] { (void)none.with_new_tape(); }, "pass: this is no pass");
+  expect_error([&] { (void)none.options(); }, "pass: this is no pass");
+  EXPECT_EQ(none, Pass());
+  EXPECT_NE(none, Pass::inference());
+  expect_error([] { (void)Pass::recording({}).leaf(Tensor()); }, "the tensor is undefined");
+}
+
+// add(op(x), x): the gradient that the op is handed is x's too.
+TEST(Graph, AGradientIsUniqueOnlyWhereNobodyElseHoldsIt) {
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(vector({1, 2}));
+  std::vector<bool> unique;
+  const auto op = [&] {
+    return record(
+        "op", x.value().contiguous_copy(),
+        [&](const Tensor& dy, GradientSlot dx) {
+          unique.push_back(dy.unique());
+          dx.add(times(dy, 1).value());
+        },
+        x);
+  };
+  const Variable alone = times(op(), 1), beside = plus(op(), x);
+  backward(plus(alone, beside), vector({1, 1}));
+  EXPECT_THAT(unique, ElementsAre(false, true));
+}
+
+TEST(Graph, ASecondHookReplacesTheFirst) {
+  Model model;
+  const ParameterArena arena(model, {});
+  const Pass pass = Pass::recording({});
+  std::vector<int> called;
+  for (const int hook : {1, 2}) pass.on_gradient_ready([&called, hook](ParameterState&) { called.push_back(hook); });
+  backward(plus(pass.input(vector({0, 0})), model.a), vector({1, 1}));
+  EXPECT_THAT(called, ElementsAre(2));
+}
+
 TEST(Graph, ConsumersSaveTheRecipeInsteadOfTheValue) {
   int runs = 0;
   const Pass pass = Pass::recording({});

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/framework/ops/op_check.h"
+
 namespace tessera {
 namespace {
 
@@ -108,6 +110,16 @@ TEST(Arena, FrozenParametersLieOutside) {
   EXPECT_THAT(names(arena), ElementsAre("layers.1.weight", "layers.1.bias", "layers.0.bias"));
   EXPECT_FALSE(model.tied.value().shares_memory_with(arena.weights()));
   EXPECT_EQ(arena.frozen().size(), 1u);
+}
+
+TEST(Parameter, AbsentSaysSo) {
+  const Parameter absent;
+  const char* const message = "parameter: this module has no such parameter";
+  expect_error([&] { (void)absent.value(); }, message);
+  expect_error([&] { (void)absent.name(); }, message);
+  expect_error([&] { (void)absent.shape(); }, message);
+  expect_error([&] { (void)absent.gradient(); }, message);
+  expect_error([&] { absent.set_trainable(false); }, message);
 }
 
 TEST(Parameter, WithoutValuesSaysWhatToDo) {
