@@ -1,5 +1,6 @@
-// Softmax cross-entropy. Logits that nobody else holds become their gradient in place while the loss is computed, so
-// that they are read once; what backward() will start from is known to the pass. Other logits are kept for backward.
+// Softmax cross-entropy. Logits that an op made and nobody else holds become their gradient in place while the loss is
+// computed, so that they are read once; what backward() will start from is known to the pass. Other logits are kept for
+// backward.
 #include "kernels/cross_entropy/cross_entropy.h"
 
 #include <utility>
@@ -48,10 +49,12 @@ Call make_call(const Variable& logits, const Tensor& targets, const CrossEntropy
           .scale = count > 0 ? 1 / count : 0};
 }
 
-// float16 has no room for a gradient whose scale is not known yet, and an observer shows the logits to somebody.
+// float16 has no room for a gradient whose scale is not known yet, an observer shows the logits to somebody, and those
+// that no op made are the caller's.
 bool becomes_gradient(const Variable& logits, const Tensor& x) {
   const Pass& pass = logits.pass();
-  return pass.is_recording() && logits.wants_gradient() && !pass.observer() && x.unique(2) && x.contiguous() &&
+  const bool made_by_op = logits.slot() != nullptr && !logits.slot()->leaf;
+  return pass.is_recording() && made_by_op && !pass.observer() && x.unique(2) && x.contiguous() &&
          (x.dtype() != DType::f16 || pass.options().loss_scale.defined());
 }
 

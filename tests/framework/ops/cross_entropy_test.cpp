@@ -126,6 +126,29 @@ TEST(CrossEntropy, LeavesLogitsAloneThatSomebodyHolds) {
   EXPECT_EQ(doubles(watched), doubles(x.value()));
 }
 
+// Values that no op made are the caller's, before and after backward.
+TEST(CrossEntropy, LeavesKeepTheirValues) {
+  const Tensor targets = Tensor::from(std::vector<int32_t>{1, 4}, {2});
+  const std::vector<float> values = uniform({2, 5}, 1).to(DType::f32).to_vector<float>();
+  const auto run = [&](const char* what, const std::function<Variable(const Pass&, Tensor)>& logits_of) {
+    std::vector<float> memory = values;
+    const Pass pass = Pass::recording({});
+    const Variable loss =
+        ops::cross_entropy(logits_of(pass, Tensor::borrow(memory.data(), {2, 5}, DType::f32)), targets);
+    EXPECT_EQ(memory, values) << what;
+    if (loss.wants_gradient()) backward(loss);
+    EXPECT_EQ(memory, values) << what;
+  };
+  run("leaf", [](const Pass& pass, Tensor x) { return pass.leaf(std::move(x)); });
+  run("view of a leaf", [](const Pass& pass, Tensor x) { return ops::reshape(pass.leaf(std::move(x)), {2, 5}); });
+  run("input", [](const Pass& pass, Tensor x) { return pass.input(std::move(x)); });
+  const Pass pass = Pass::recording({});
+  Variable leaf = pass.leaf(Tensor::from(values, {2, 5}));
+  const auto* memory = leaf.value().data<float>();
+  const Variable loss = ops::cross_entropy(std::move(leaf), targets);
+  EXPECT_EQ(std::vector<float>(memory, memory + 10), values);
+}
+
 TEST(CrossEntropy, SaysWhichTargetIsBad) {
   const Variable logits = uniform({2, 3, 11}, 1);
   const auto loss = [&](const std::vector<int32_t>& ids) {
