@@ -13,9 +13,12 @@ Variable recompute(const std::function<Variable(const Variable&)>& block, const 
   // The closure must not hold the tape that holds it.
   auto run = [block, bare = pass.without_tape(), x = x.value()](std::span<Tensor> gradients,
                                                                 std::span<GradientSlot> slots) {
-    const Variable again = bare.with_new_tape().leaf(x);
-    backward(block(again), gradients[0]);
-    if (again.gradient().defined()) slots[0].add(again.gradient());
+    const Pass pass = bare.with_new_tape();
+    const Variable again = is_floating(x.dtype()) ? pass.leaf(x) : pass.input(x);  // token ids have no gradient
+    const Variable y = block(again);
+    if (!y.wants_gradient()) return;
+    backward(y, gradients[0]);
+    if (slots[0].wanted() && again.gradient().defined()) slots[0].add(again.gradient());
   };
   // The block's parameters are inputs of the node, so that their last contribution is known; it adds to them directly.
   std::vector<Variable> inputs{x};
