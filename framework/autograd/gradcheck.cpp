@@ -29,10 +29,14 @@ double numerical_derivative(const std::function<double()>& evaluate, double& x, 
   return (4 * slope(step) - slope(2 * step)) / 3;
 }
 
+void check_point(const std::string& what, const Tensor& point) {
+  expect(point.dtype() == DType::f64 && point.device().is_cpu() && point.contiguous(),
+         "gradcheck: {} is {} {}; it must be contiguous float64 on the CPU, as to(DType::f64) makes it", what,
+         point.dtype(), point.shape());
+}
+
 GradcheckResult compare(const std::string& what, const Tensor& point, const Tensor& analytic,
                         const std::function<double()>& evaluate, const GradcheckOptions& options) {
-  expect(point.dtype() == DType::f64 && point.device().is_cpu() && point.contiguous(),
-         "gradcheck: {} must be a contiguous float64 tensor on the CPU", what);
   const std::vector<double> gradient =
       analytic.defined() ? analytic.to_vector<double>() : std::vector<double>(static_cast<size_t>(point.numel()), 0.0);
   auto* x = point.data<double>();
@@ -54,6 +58,8 @@ GradcheckResult compare(const std::string& what, const Tensor& point, const Tens
 
 GradcheckResult gradcheck(const std::function<Variable(std::span<const Variable>)>& function,
                           std::span<const Tensor> inputs, const GradcheckOptions& options) {
+  const auto name = [](size_t i) { return "input " + std::to_string(i); };
+  for (size_t i = 0; i < inputs.size(); ++i) check_point(name(i), inputs[i]);
   const auto run = [&](const Pass& pass) {
     std::vector<Variable> leaves;
     for (const Tensor& input : inputs) leaves.push_back(pass.is_recording() ? pass.leaf(input) : pass.input(input));
@@ -67,7 +73,7 @@ GradcheckResult gradcheck(const std::function<Variable(std::span<const Variable>
   backward(y, weights);
   for (size_t i = 0; i < leaves.size(); ++i) {
     const auto evaluate = [&] { return weighted_sum(run(pass.without_tape()).first.value(), weight_list); };
-    GradcheckResult result = compare("input " + std::to_string(i), inputs[i], leaves[i].gradient(), evaluate, options);
+    GradcheckResult result = compare(name(i), inputs[i], leaves[i].gradient(), evaluate, options);
     if (!result.ok) return result;
   }
   return {};
@@ -75,7 +81,11 @@ GradcheckResult gradcheck(const std::function<Variable(std::span<const Variable>
 
 GradcheckResult gradcheck(const std::function<Variable(const Pass&)>& function,
                           std::span<const ParameterPtr> parameters, const GradcheckOptions& options) {
-  for (const ParameterPtr& parameter : parameters) parameter->gradient_written = false;
+  const auto name = [](const ParameterPtr& parameter) { return "parameter '" + parameter->name + "'"; };
+  for (const ParameterPtr& parameter : parameters) {
+    check_point(name(parameter), parameter->value);
+    parameter->gradient_written = false;
+  }
   const Pass pass = Pass::recording(options.pass);
   const Variable y = function(pass);
   const Tensor weights = random_normal(y.shape(), 17, DType::f64);
@@ -84,8 +94,7 @@ GradcheckResult gradcheck(const std::function<Variable(const Pass&)>& function,
   for (const ParameterPtr& parameter : parameters) {
     const auto evaluate = [&] { return weighted_sum(function(pass.without_tape()).value(), weight_list); };
     const Tensor gradient = parameter->gradient_written ? parameter->gradient : Tensor();
-    GradcheckResult result =
-        compare("parameter '" + parameter->name + "'", parameter->value, gradient, evaluate, options);
+    GradcheckResult result = compare(name(parameter), parameter->value, gradient, evaluate, options);
     if (!result.ok) return result;
   }
   return {};

@@ -76,7 +76,10 @@ Tensor full_mask(const Tensor& mask, const Shape& full) {
   }
   bool fits = boolean.rank() == 4;
   for (int i = 0; fits && i < 4; ++i) fits = boolean.dim(i) == 1 || boolean.dim(i) == full[i];
-  expect(fits, "flash_attention: the mask {} does not fit {}; each extent must be 1 or full", mask.shape(), full);
+  expect(
+      fits,
+      "flash_attention: the mask {} does not fit {}; it needs four axes [batch, heads, queries, keys], each 1 or full",
+      mask.shape(), full);
   return boolean.expand(full);
 }
 

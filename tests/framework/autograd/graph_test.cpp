@@ -253,6 +253,20 @@ TEST(Graph, BackwardFreesWhatWasSavedAsItGoes) {
   EXPECT_TRUE(saved.unique());
 }
 
+TEST(Gradcheck, WantsFloat64BeforeAnythingElse) {
+  const auto never = [](std::span<const Variable>) -> Variable { throw std::logic_error("was called"); };
+  expect_error(
+      [&] {
+        gradcheck(never, {{vector({1, 2})}});
+      },
+      "gradcheck: input 0 is float32 [2]; it must be contiguous float64 on the CPU");
+  Model model;
+  const ParameterArena arena(model, {});
+  const auto all = parameters(model);
+  expect_error([&] { gradcheck([&](const Pass&) { return Variable(model.a); }, all); },
+               "gradcheck: parameter 'a' is float32 [2]; it must be");
+}
+
 TEST(Gradcheck, FindsAWrongFactor) {
   const auto wrong = [](std::span<const Variable> x) {
     return record(

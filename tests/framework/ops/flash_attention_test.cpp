@@ -106,8 +106,13 @@ TEST_F(FlashAttentionOp, OtherMasksAreRefused) {
       [&] {
         with(Tensor::zeros({2, 2, 5, 7}, DType::boolean));
       },
-      "the mask [2, 2, 5, 7] does not fit [2, 4, 5, 7]; each extent must be 1 or full");
-  expect_error([&] { with(Tensor::zeros({2, 5, 7}, DType::boolean)); }, "the mask [2, 5, 7] does not fit");
+      "the mask [2, 2, 5, 7] does not fit [2, 4, 5, 7]; it needs four axes [batch, heads, queries, keys], each 1 or "
+      "full");
+  expect_error(
+      [&] {
+        with(Tensor::zeros({2, 5, 7}, DType::boolean));
+      },
+      "the mask [2, 5, 7] does not fit [2, 4, 5, 7]; it needs four axes [batch, heads, queries, keys], each 1 or full");
 }
 
 TEST_F(FlashAttentionOp, RowsThatSeeNothingGiveZeroAndGetNoGradient) {
