@@ -58,7 +58,7 @@ Variable swiglu(const Variable& gate_up);
 /// x in another floating dtype.
 Variable cast(const Variable& x, DType dtype);
 /// x with elements dropped with probability p, to the nearest 2^-16, and the rest divided by 1 - p, in a training pass;
-/// plus `residual`.
+/// plus `residual`. The site is a member of a named model, one per call: sites of the same name drop the same elements.
 Variable dropout(const Variable& x, double p, const Site& site, const Variable& residual = {});
 
 // ── Norms ──

@@ -8,7 +8,8 @@
 
 namespace tessera {
 
-/// `Sequential model(Linear({…}), Gelu{}, Linear({…}));` Members are named "0", "1", …
+/// `Sequential model(Linear({…}), [](const Variable& x) { return ops::gelu(x); }, Linear({…}));`
+/// Members are named "0", "1", …; a layer without parameters may be any function of a Variable.
 template <class... Layers>
 class Sequential {
  public:

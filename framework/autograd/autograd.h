@@ -55,7 +55,8 @@ std::array<Variable, N> record_all(const char* op, const std::array<Tensor, N>& 
 }
 
 /// The output of an op. `backward(dy, slot…)` gets the gradient of the output and one GradientSlot per input, in order.
-/// It must capture tensors (or `Saved`), never variables. This is also how user code adds an op of its own.
+/// It must capture tensors (or `Saved`), never variables, and leave dy as it is, which others may hold too. This is
+/// also how user code adds an op of its own.
 template <class Backward, std::same_as<Variable>... Inputs>
 Variable record(const char* op, const Tensor& output, Backward backward, const Inputs&... inputs) {
   auto run = [backward = std::move(backward)](const std::array<Tensor, 1>& dy, auto... slots) {

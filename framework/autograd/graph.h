@@ -13,7 +13,8 @@ namespace tessera {
 
 class Graph {
  public:
-  /// Gets the gradients of the outputs (undefined where none arrived), to keep or overwrite, and one slot per input.
+  /// Gets the gradients of the outputs (undefined where none arrived) and one slot per input. Gradients may be kept,
+  /// but overwritten only where they are `unique()`: the memory may be that of another value's gradient too.
   using Backward = std::function<void(std::span<Tensor> gradients, std::span<GradientSlot> inputs)>;
 
   struct Node {

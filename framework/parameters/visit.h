@@ -18,7 +18,8 @@
 
 namespace tessera {
 
-/// A place in a model that draws random numbers (dropout). Its key is a hash of its path, set when the model is named.
+/// A place in a model that draws random numbers (dropout). Its key is a hash of its path, set when the model is named;
+/// until then all sites have the same one and draw the same numbers.
 struct Site {
   uint64_t hash = 0;
 };

@@ -183,6 +183,14 @@ TEST(Sequential, OneAfterTheOther) {
   check_gradients(model, x);
 }
 
+TEST(Sequential, TakesAnyFunctionOfAVariable) {
+  Sequential model(
+      Linear({.in = 3, .out = 5}), [](const Variable& x) { return ops::gelu(x); }, Linear({.in = 5, .out = 2}));
+  initialize(model, {.seed = 1, .dtype = DType::f64});
+  const Tensor x = uniform({4, 3}, 1);
+  EXPECT_EQ(doubles(model(x).value()), doubles(model.get<2>()(ops::gelu(model.get<0>()(x))).value()));
+}
+
 // ── What holds for every module ──
 
 TEST(Modules, MoveAndKeepTheirWeights) {
