@@ -27,11 +27,15 @@ RandomKey Pass::key(uint64_t site) const {
   return dropout_key(options.seed, options.iteration, site);
 }
 
-Variable Pass::input(Tensor value) const { return {std::move(value), *this, nullptr}; }
+Variable Pass::input(Tensor value) const {
+  expect(value.defined(), "input: the tensor is undefined; give it values first");
+  return {std::move(value), *this, nullptr};
+}
 
 Variable Pass::parameter(const Parameter& parameter) const { return {parameter, *this}; }
 
 Variable Pass::leaf(Tensor value) const {
+  expect(value.defined(), "leaf: the tensor is undefined; give it values first");
   expect(is_floating(value.dtype()), "leaf: a {} tensor has no gradient", value.dtype());
   auto slot = std::make_shared<SlotState>(SlotState{.producer = "leaf",
                                                     .shape = value.shape(),

@@ -44,6 +44,8 @@ void sum_axes(const Tensor& x, Axes axes, float beta, const Tensor& y) {
 }  // namespace
 
 Shape broadcast_shape(const char* op, const Variable& a, const Variable& b) {
+  expect(a.defined() && b.defined(), "{}: the {} input is undefined; is it an absent bias?", op,
+         a.defined() ? "second" : "first");
   const int rank = std::max(a.rank(), b.rank());
   expect(rank <= 4, "{}: {} and {} have more than four axes; reshape them to four", op, a.shape(), b.shape());
   Shape shape = padded(a.shape(), rank);

@@ -198,7 +198,12 @@ TEST(Graph, WhatIsNoPassOrNoTensorSaysSo) {
   expect_error([&] { (void)none.options(); }, "pass: this is no pass");
   EXPECT_EQ(none, Pass());
   EXPECT_NE(none, Pass::inference());
-  expect_error([] { (void)Pass::recording({}).leaf(Tensor()); }, "the tensor is undefined");
+  expect_error([] { (void)Pass::recording({}).leaf(Tensor()); }, "leaf: the tensor is undefined");
+  expect_error([] { (void)Pass::inference().input(Tensor()); }, "input: the tensor is undefined");
+  const Variable x = Pass::inference().input(vector({1, 2}));
+  expect_error([&] { ops::add(x, Variable()); }, "undefined");
+  expect_error([&] { ops::mul(Variable(), x); }, "undefined");
+  expect_error([&] { ops::sum(Variable()); }, "undefined");
 }
 
 // add(op(x), x): the gradient that the op is handed is x's too.
