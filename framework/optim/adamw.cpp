@@ -15,6 +15,8 @@ AdamW::AdamW(const ParameterArena& arena, const Options& options, std::vector<Ar
                              "the optimizer's moments")) {
   expect(options.beta1 >= 0 && options.beta1 < 1 && options.beta2 >= 0 && options.beta2 < 1,
          "AdamW: the betas must lie in [0, 1), not {} and {}", options.beta1, options.beta2);
+  expect(options.epsilon > 0, "AdamW: epsilon must be above 0, not {}", options.epsilon);
+  expect(options.weight_decay >= 0, "AdamW: weight_decay must be 0 or more, not {}", options.weight_decay);
 }
 
 void AdamW::step(const StepState* state) const {

@@ -12,14 +12,15 @@ namespace tessera {
 class AdamW {
  public:
   struct Options {
-    double beta1 = 0.9;
-    double beta2 = 0.999;
-    double epsilon = 1e-8;
+    double beta1 = 0.9;          ///< in [0, 1)
+    double beta2 = 0.999;        ///< in [0, 1)
+    double epsilon = 1e-8;       ///< above 0
     double weight_decay = 0.01;  ///< on matrices only
     uint64_t seed = 0;           ///< keys the stochastic rounding of an arena without master weights
   };
 
   /// The arena must outlive the optimizer, which updates the elements `owned` of it (empty: all).
+  /// Throws where an option is out of range.
   AdamW(const ParameterArena& arena, const Options& options, std::vector<ArenaRange> owned = {});
 
   /// Updates the weights and their mirror as `state` says; with apply = 0 it changes nothing.

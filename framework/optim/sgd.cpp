@@ -8,6 +8,8 @@ Sgd::Sgd(const ParameterArena& arena, const Options& options, std::vector<ArenaR
     : arena_(&arena), options_(options), owned_(arena.or_all(std::move(owned))) {
   expect(arena.masters().defined() || arena.weights().dtype() == arena.gradients().dtype(),
          "Sgd: the arena keeps no master weights; keep them, or use AdamW, which rounds stochastically");
+  expect(options.momentum >= 0 && options.momentum < 1, "Sgd: momentum must lie in [0, 1), not {}", options.momentum);
+  expect(options.weight_decay >= 0, "Sgd: weight_decay must be 0 or more, not {}", options.weight_decay);
   if (options.momentum > 0) {
     velocity_ = Tensor::zeros({total_size(owned_)}, arena.gradients().dtype(), arena.gradients().device());
   }

@@ -12,11 +12,12 @@ namespace tessera {
 class Sgd {
  public:
   struct Options {
-    double momentum = 0;
+    double momentum = 0;      ///< in [0, 1)
     double weight_decay = 0;  ///< added to the gradient, on matrices only
   };
 
   /// The arena must outlive the optimizer, which updates the elements `owned` of it (empty: all).
+  /// Throws where an option is out of range.
   Sgd(const ParameterArena& arena, const Options& options, std::vector<ArenaRange> owned = {});
 
   /// Updates the weights and their mirror as `state` says; with apply = 0 it changes nothing.

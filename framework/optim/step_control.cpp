@@ -29,10 +29,28 @@ Tensor member(const Tensor& state, size_t offset) {
   return state.slice(0, begin, begin + static_cast<int64_t>(sizeof(T))).bytes_as(dtype_of<T>()).view({});
 }
 
+StepPolicy checked(const StepPolicy& policy) {
+  const Schedule& schedule = policy.schedule;
+  expect(schedule.learning_rate >= 0 && schedule.min_lr >= 0,
+         "StepControl: learning_rate and min_lr must be 0 or more, not {} and {}", schedule.learning_rate,
+         schedule.min_lr);
+  expect(schedule.warmup_iters >= 0, "StepControl: warmup_iters must be 0 or more, not {}", schedule.warmup_iters);
+  expect(
+      schedule.kind == Schedule::Kind::constant || schedule.decay_iters > 0,
+      "StepControl: a linear or cosine schedule needs decay_iters, the step at which it reaches min_lr, above 0, not "
+      "{}; a constant one needs none",
+      schedule.decay_iters);
+  expect(policy.grad_clip >= 0, "StepControl: grad_clip must be above 0, or 0 for no clipping, not {}",
+         policy.grad_clip);
+  expect(policy.beta1 >= 0 && policy.beta1 < 1 && policy.beta2 >= 0 && policy.beta2 < 1,
+         "StepControl: the betas must lie in [0, 1), not {} and {}", policy.beta1, policy.beta2);
+  return policy;
+}
+
 }  // namespace
 
 StepControl::StepControl(Device device, const StepPolicy& policy, const StepState& initial)
-    : policy_(policy),
+    : policy_(checked(policy)),
       state_(bytes_of(initial, device)),
       result_(bytes_of(ScanResult{}, device)),
       fresh_(bytes_of(ScanResult{}, device)) {}

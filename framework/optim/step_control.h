@@ -10,6 +10,7 @@ namespace tessera {
 
 class StepControl {
  public:
+  /// Throws where a number of the policy is out of range.
   explicit StepControl(Device device, const StepPolicy& policy, const StepState& initial = {});
 
   /// Starts a step: its loss is zero so far.

@@ -26,7 +26,7 @@ struct Schedule {
   double learning_rate = 1e-3;
   double min_lr = 0;
   int64_t warmup_iters = 0;
-  int64_t decay_iters = 0;
+  int64_t decay_iters = 0;  ///< linear and cosine need one
 };
 
 /// The rate of the step that follows `applied` applied ones; nanoGPT's formula: lr·(applied + 1)/(warmup + 1) in the

@@ -3,7 +3,10 @@
 #include <cmath>
 #include <limits>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "tests/temporary_folder.h"
 
 namespace tessera {
 namespace {
@@ -139,6 +142,35 @@ TEST(Optimizer, AddsUpTheLossWhereTheStateIs) {
     control.add_loss(Tensor::full({}, 1.0 / 3, DType::f64));
     EXPECT_EQ(control.read().loss, 0.25 + 1.0 / 3);
   }
+}
+
+// Each of these would train, to nothing.
+TEST(Optimizer, NumbersOutOfRangeAreNamed) {
+  Model model;
+  const ParameterArena arena(model, {});
+  const auto refused = [&](const auto& rule, const StepPolicy& policy, const std::string& message) {
+    EXPECT_THAT(message_of([&] { Optimizer(arena, rule, policy); }), testing::HasSubstr(message));
+  };
+  using Kind = Schedule::Kind;
+  const AdamW::Options adamw;
+  for (const Kind kind : {Kind::linear, Kind::cosine}) {
+    refused(adamw, {.schedule = {.kind = kind}},
+            "needs decay_iters, the step at which it reaches min_lr, above 0, not 0");
+  }
+  refused(adamw, {.schedule = {.learning_rate = -0.5}}, "learning_rate and min_lr must be 0 or more, not -0.5 and 0");
+  refused(adamw, {.schedule = {.min_lr = -0.5}}, "must be 0 or more, not 0.001 and -0.5");
+  refused(adamw, {.schedule = {.learning_rate = NAN}}, "learning_rate and min_lr must be 0 or more, not nan");
+  refused(adamw, {.schedule = {.warmup_iters = -1}}, "warmup_iters must be 0 or more, not -1");
+  refused(adamw, {.grad_clip = -1}, "grad_clip must be above 0, or 0 for no clipping, not -1");
+  refused(AdamW::Options{.beta1 = 1}, {}, "AdamW: the betas must lie in [0, 1), not 1 and 0.999");
+  refused(AdamW::Options{.epsilon = -1}, {}, "AdamW: epsilon must be above 0, not -1");
+  refused(AdamW::Options{.weight_decay = -0.1}, {}, "AdamW: weight_decay must be 0 or more, not -0.1");
+  refused(Sgd::Options{.momentum = -0.1}, {}, "Sgd: momentum must lie in [0, 1), not -0.1");
+  refused(Sgd::Options{.momentum = 1}, {}, "Sgd: momentum must lie in [0, 1), not 1");
+  refused(Sgd::Options{.weight_decay = -0.1}, {}, "Sgd: weight_decay must be 0 or more, not -0.1");
+  EXPECT_THAT(message_of([] { StepControl({}, {.beta2 = 1}); }),
+              testing::HasSubstr("the betas must lie in [0, 1), not 0"));
+  const Optimizer least(arena, Sgd::Options{}, {.schedule = {.learning_rate = 0}});  // 0 is not out of range
 }
 
 TEST(Schedule, WarmsUpThenFallsToMinLr) {
