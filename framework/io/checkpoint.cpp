@@ -93,23 +93,39 @@ std::string content_of(const fs::path& path) {
   fail("checkpoint {}: it is damaged: {}; {}", path.string(), reason_of(failure), kGoBack);
 }
 
-// A member of a JSON object, if it is of the kind wanted. A number that is not finite was saved as null.
+// `value`, if it is of the kind wanted. A number that is not finite was saved as null.
 template <class Value>
-Value member_of(const json& object, const char* name, const fs::path& path) {
+Value of_kind(const json& value, const char* name, const fs::path& path, const char* cure) {
   constexpr bool kReal = std::is_floating_point_v<Value>, kInteger = std::is_integral_v<Value>;
-  const json& value = object.at(name);
   if constexpr (kReal) {
     if (value.is_null()) return static_cast<Value>(NAN);
   }
   expect(kReal      ? value.is_number()
          : kInteger ? value.is_number_integer()
                     : value.is_string(),
-         "checkpoint {}: it is damaged: {} is of type {}, {} is wanted; {}", path.string(), name, value.type_name(),
+         "checkpoint {}: {} is of type {}, {} is wanted; {}", path.string(), name, value.type_name(),
          kReal      ? "number"
          : kInteger ? "integer"
                     : "string",
-         kGoBack);
+         cure);
   return value.get<Value>();
+}
+
+// A member that every checkpoint has.
+template <class Value>
+Value member_of(const json& object, const char* name, const fs::path& path) {
+  return of_kind<Value>(object.at(name), name, path, kGoBack);
+}
+
+// A checkpoint is not damaged because a caller asks it for what it was never given.
+constexpr const char* kAskOtherwise = "read it with at(), which takes any type";
+
+json parsed(const std::string& text, const fs::path& path) {
+  try {
+    return json::parse(text);
+  } catch (const json::exception& failure) {
+    fail_damaged(path, failure);
+  }
 }
 
 StepState step_from_json(const json& object, const fs::path& path) {
@@ -182,7 +198,7 @@ void load_optimizer(const fs::path& checkpoint, const ParameterArena& arena, con
   std::map<std::string, Wanted> all;
   for (const auto& [kind, buffer] : optimizer) {
     for (const ParameterArena::Entry& entry : arena.entries())
-      want_into(all[entry.parameter->name + "." + kind], buffer, entry, owned);
+      want_into(all[entry.parameter->name + "." + kind], buffer, entry, arena.or_all(owned));
   }
   read_tensors(checkpoint / "optimizer.safetensors", all);
 }
@@ -201,22 +217,23 @@ CheckpointState load_state(const fs::path& checkpoint) {
   }
 }
 
-bool CheckpointState::has(const char* name) const { return json::parse(text).contains(name); }
+bool CheckpointState::has(const char* name) const { return parsed(text, path).contains(name); }
 
 json CheckpointState::at(const char* name) const {
-  try {
-    return json::parse(text).at(name);
-  } catch (const json::exception& failure) {
-    fail_damaged(path, failure);
-  }
+  const json values = parsed(text, path);
+  if (values.contains(name)) return values.at(name);
+  std::string held;
+  for (const auto& value : values.items()) held += (held.empty() ? "" : ", ") + value.key();
+  fail("checkpoint {}: it holds no value '{}'; ask for one of those that it holds: {}", path.string(), name,
+       held.empty() ? "none" : held);
 }
 
 int64_t CheckpointState::integer_at(const char* name) const {
-  return member_of<int64_t>({{name, at(name)}}, name, path);
+  return of_kind<int64_t>(at(name), name, path, kAskOtherwise);
 }
 
 std::string CheckpointState::text_at(const char* name) const {
-  return member_of<std::string>({{name, at(name)}}, name, path);
+  return of_kind<std::string>(at(name), name, path, kAskOtherwise);
 }
 
 }  // namespace tessera

@@ -39,17 +39,17 @@ class CheckpointStore {
   int64_t keep_;
 };
 
-/// Fills the arena's weights, their mirror, what it keeps of the masters, the elements `owned`, and its frozen
-/// parameters from `checkpoint`/model.safetensors. Throws, before anything is changed, if a tensor is missing, left
-/// over, or of another shape.
+/// Fills the arena's weights, their mirror, what it keeps of the masters, the elements `owned` (empty: all), and its
+/// frozen parameters from `checkpoint`/model.safetensors. Throws, before anything is changed, if a tensor is missing,
+/// left over, or of another shape.
 void load_model(const std::filesystem::path& checkpoint, const ParameterArena& arena,
                 const std::vector<ArenaRange>& owned = {});
 /// The same for a model outside of an arena.
 void load_model(const std::filesystem::path& checkpoint, std::span<const ParameterPtr> parameters);
-/// Fills the buffers, which hold the elements `owned` of the arena's one after the other, from
+/// Fills the buffers, which hold the elements `owned` (empty: all) of the arena's one after the other, from
 /// `checkpoint`/optimizer.safetensors.
 void load_optimizer(const std::filesystem::path& checkpoint, const ParameterArena& arena,
-                    const OptimizerBuffers& optimizer, const std::vector<ArenaRange>& owned);
+                    const OptimizerBuffers& optimizer, const std::vector<ArenaRange>& owned = {});
 
 /// `checkpoint`/state.json.
 struct CheckpointState {
@@ -59,7 +59,7 @@ struct CheckpointState {
 
   /// Whether the caller's JSON has that member.
   bool has(const char* name) const;
-  /// A member of the caller's JSON. Error: there is none, or it is of another kind.
+  /// A value of the caller's JSON. Error: there is none of that name, or it is of another kind.
   nlohmann::json at(const char* name) const;
   int64_t integer_at(const char* name) const;
   std::string text_at(const char* name) const;

@@ -1,0 +1,71 @@
+// What is saved, and how a checkpoint answers what it cannot. Whole trainings are saved in tests/trainers.
+#include "framework/io/checkpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/temporary_folder.h"
+
+namespace tessera {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+struct Model {
+  Parameter weight{{2, 3}, Init::normal(1)};
+  Parameter bias{{3}, Init::normal(1)};
+
+  template <class Each>
+  void visit(Each&& each) {
+    each("weight", weight);
+    each("bias", bias);
+  }
+};
+
+struct CheckpointTest : testing::Test {
+  /// Saves the arena, and moments that count up.
+  std::filesystem::path save(const ParameterArena& arena) const {
+    const Tensor moments = Tensor::zeros({arena.size()}, DType::f32);
+    for (int64_t i = 0; i < moments.numel(); ++i) moments.slice(0, i, i + 1).fill(static_cast<double>(i));
+    CheckpointStore(folder_.path(), 0)
+        .save(arena, arena.weights(), {{"moments", moments}}, {}, {{"epoch", 3}, {"note", "first"}});
+    return *CheckpointStore(folder_.path(), 0).latest();
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(CheckpointTest, NoOwnedRangesMeanAllOfTheOptimizer) {
+  Model model;
+  const ParameterArena arena(model, {});
+  const std::filesystem::path saved = save(arena);
+  const Tensor moments = Tensor::zeros({arena.size()}, DType::f32);
+  load_optimizer(saved, arena, {{"moments", moments}}, {});
+  for (const ParameterArena::Entry& entry : arena.entries()) {
+    for (int64_t i = entry.begin; i < entry.end; ++i) EXPECT_EQ(moments.slice(0, i, i + 1).to_vector<float>()[0], i);
+  }
+}
+
+TEST_F(CheckpointTest, AskingForWhatWasNotSavedBlamesNoFile) {
+  Model model;
+  const CheckpointState state = load_state(save(ParameterArena(model, {})));
+  EXPECT_EQ(state.integer_at("epoch"), 3);
+  EXPECT_EQ(state.text_at("note"), "first");
+  EXPECT_THAT(message_of([&] { state.at("best_loss"); }),
+              AllOf(HasSubstr("it holds no value 'best_loss'; ask for one of those that it holds: epoch, note"),
+                    Not(HasSubstr("damaged")), Not(HasSubstr("remove"))));
+  EXPECT_THAT(message_of([&] { state.text_at("epoch"); }),
+              AllOf(HasSubstr("epoch is of type number, string is wanted; read it with at()"),
+                    Not(HasSubstr("damaged")), Not(HasSubstr("remove"))));
+}
+
+TEST_F(CheckpointTest, WhatIsNoJsonIsDamaged) {
+  const CheckpointState state{.step = {}, .text = "{\"epoch\"", .path = "state.json"};
+  EXPECT_THAT(message_of([&] { state.at("epoch"); }), HasSubstr("state.json: it is damaged: "));
+}
+
+}  // namespace
+}  // namespace tessera
