@@ -30,6 +30,7 @@ void want_into(Wanted& wanted, const Tensor& buffer, const ParameterArena::Entry
 }
 
 std::map<std::string, Tensor> named(std::span<const ParameterPtr> parameters) {
+  expect_distinct_names(parameters, "checkpoint");
   std::map<std::string, Tensor> tensors;
   for (const ParameterPtr& parameter : parameters) tensors[parameter->name] = parameter->value;
   return tensors;
@@ -39,6 +40,7 @@ Tensor part(const Tensor& buffer, const ParameterArena::Entry& entry) {
   return buffer.slice(0, entry.begin, entry.end).view(entry.parameter->shape);
 }
 
+// An arena's names are distinct: it saw to that when it was built, and they stay.
 std::map<std::string, Tensor> named(const ParameterArena& arena, const Tensor& weights) {
   std::map<std::string, Tensor> tensors = named(arena.frozen());
   for (const ParameterArena::Entry& entry : arena.entries()) tensors[entry.parameter->name] = part(weights, entry);

@@ -21,6 +21,7 @@ ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Optio
          "arena: master weights are float32 or float64, not {}; for 16-bit training set the mirror", options.dtype);
   expect(options.master_weights || (options.mirror == DType::bf16 && options.dtype == DType::f32),
          "arena: without master weights the mirror must be bfloat16 and the gradients float32");
+  expect_distinct_names(parameters, "arena");
   const DType weight_dtype = options.master_weights ? options.dtype : DType::bf16;
   const bool mirrored = options.mirror && options.master_weights;
   std::reverse(parameters.begin(), parameters.end());

@@ -35,10 +35,11 @@ class ParameterArena {
   };
 
   /// Names the model's parameters, draws their first values and repoints them. Frozen parameters get memory of their
-  /// own. Throws if a parameter already lies in an arena.
+  /// own. Throws if a parameter already lies in an arena, or if two have one name.
   template <Visitable Model>
   ParameterArena(Model& model, const Options& options)
       : ParameterArena((name_members(model), parameters(model)), options) {}
+  /// The same for parameters that have their names.
   ParameterArena(std::vector<ParameterPtr> parameters, const Options& options);
 
   const Tensor& weights() const { return weights_; }

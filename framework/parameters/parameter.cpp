@@ -1,5 +1,7 @@
 #include "framework/parameters/parameter.h"
 
+#include <set>
+
 #include "framework/tensor/random.h"
 #include "kernels/common/philox.h"
 
@@ -16,6 +18,20 @@ const Tensor& Parameter::value() const {
   expect(state.value.defined(), "parameter '{}' of shape {} has no values yet; call initialize(model) first",
          state.name, state.shape);
   return state.value;
+}
+
+void expect_distinct_names(std::span<const ParameterPtr> parameters, std::string_view op) {
+  std::set<std::string_view> names;
+  for (const ParameterPtr& parameter : parameters) {
+    expect(!parameter->name.empty(),
+           "{}: a parameter of shape {} has no name; call name_members(model) on the model that holds it first", op,
+           parameter->shape);
+    expect(
+        names.insert(parameter->name).second,
+        "{}: two parameters are named '{}', or one is listed twice; call name_members(model) on the model that holds "
+        "both, and list each once",
+        op, parameter->name);
+  }
 }
 
 void draw_initial_values(ParameterState& state, uint64_t seed) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -69,6 +70,10 @@ class Parameter {
 
   ParameterPtr state_;
 };
+
+/// Throws unless each of `parameters` has a name of its own, which a checkpoint and first values need; `op` opens the
+/// message.
+void expect_distinct_names(std::span<const ParameterPtr> parameters, std::string_view op);
 
 /// Draws the first values of `state` into `state.value`, which must be allocated: a pure function of seed and name.
 void draw_initial_values(ParameterState& state, uint64_t seed);

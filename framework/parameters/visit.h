@@ -8,8 +8,10 @@
 
 #include <algorithm>
 #include <concepts>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +31,19 @@ namespace detail {
 struct VisitProbe {
   template <class Member>
   void operator()(const std::string&, Member&) const {}
+};
+
+/// Gives names on one walk over a model.
+class Namer {
+ public:
+  void name(const std::string& path, Parameter& parameter);
+  void name(const std::string& path, Site& site);
+
+ private:
+  void claim(const std::string& path, const void* member);
+
+  std::map<std::string, const void*> members_;  // by path
+  std::set<const void*> named_;
 };
 
 }  // namespace detail
@@ -61,13 +76,13 @@ void visit_members(Member& member, const std::string& path, Visitor&& visitor) {
   }
 }
 
-/// Gives every parameter its path as name and every site its hash.
+/// Gives every parameter its path in this model as name, tied weights their first, and every site its path's hash. The
+/// model that is named last counts, so a layer that moved into a larger model gets its place there; in an arena names
+/// stay, since a checkpoint may hold them. Throws if two members have one path.
 template <Visitable Model>
 void name_members(Model& model) {
-  visit_members(model, "", []<class Member>(const std::string& path, Member& member) {
-    if constexpr (std::same_as<Member, Site>) member.hash = hash_path(path);
-    else if (member.name().empty()) member.state()->name = path;
-  });
+  detail::Namer namer;
+  visit_members(model, "", [&](const std::string& path, auto& member) { namer.name(path, member); });
 }
 
 /// Handles to all parameters, each once (tied weights under their first name), in visiting order.

@@ -49,6 +49,16 @@ TEST_F(CheckpointTest, NoOwnedRangesMeanAllOfTheOptimizer) {
   }
 }
 
+TEST_F(CheckpointTest, ParametersOfOneNameOrNoneAreRefused) {
+  Model model, first, second;
+  const std::filesystem::path saved = save(ParameterArena(model, {}));
+  const std::vector<ParameterPtr> both{first.weight.state(), second.weight.state()};
+  EXPECT_THAT(message_of([&] { load_model(saved, both); }), HasSubstr("a parameter of shape [2, 3] has no name; call"));
+  initialize(first);
+  initialize(second);
+  EXPECT_THAT(message_of([&] { load_model(saved, both); }), HasSubstr("two parameters are named 'weight'"));
+}
+
 TEST_F(CheckpointTest, AskingForWhatWasNotSavedBlamesNoFile) {
   Model model;
   const CheckpointState state = load_state(save(ParameterArena(model, {})));

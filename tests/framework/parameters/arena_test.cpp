@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 
 #include "tests/framework/ops/op_check.h"
+#include "tests/temporary_folder.h"
 
 namespace tessera {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 
 struct Layer {
   explicit Layer(int64_t n) : weight({n, n}, Init::normal(1)), bias({n}, Init::uniform(1)) {}
@@ -103,6 +105,64 @@ TEST(Arena, ASecondArenaOverTheSameParametersIsRefused) {
   EXPECT_THROW(ParameterArena(model, {.dtype = DType::bf16}), Error);
 }
 
+// What two layers had as roots of their own, they have not in the model that they moved into.
+TEST(Arena, NamesArePathsInTheModelThatWasNamedLast) {
+  Model model;
+  initialize(model.layers[0]);
+  initialize(model.layers[1]);
+  const uint64_t alone = model.layers[0].site.hash;
+  const ParameterArena arena(model, {});
+  EXPECT_THAT(names(arena), ElementsAre("layers.1.weight", "layers.0.weight", "layers.1.bias", "layers.0.bias"));
+  EXPECT_NE(model.layers[0].site.hash, alone);
+  name_members(model.layers[0]);  // in an arena they stay
+  EXPECT_EQ(model.layers[0].weight.name(), "layers.0.weight");
+}
+
+// Two layers, under what the test calls them.
+struct Pair {
+  const char* first_name;
+  const char* second_name;
+  Layer first{2};
+  Layer second{2};
+
+  template <class Each>
+  void visit(Each&& each) {
+    each(first_name, first);
+    each(second_name, second);
+  }
+};
+
+TEST(Arena, EveryParameterNeedsANameOfItsOwn) {
+  Pair same{"linear", "linear"};
+  for (const auto& use : {+[](Pair& pair) { initialize(pair); }, +[](Pair& pair) { ParameterArena(pair, {}); }}) {
+    EXPECT_THAT(message_of([&] { use(same); }), HasSubstr("two members of the model are named 'linear.weight'; give"));
+  }
+  Layer first(2), second(2);
+  const std::vector<ParameterPtr> weights{first.weight.state(), second.weight.state()};
+  EXPECT_THAT(message_of([&] { ParameterArena(weights, {}); }),
+              HasSubstr("arena: a parameter of shape [2, 2] has no name; call name_members(model)"));
+  initialize(first);
+  initialize(second);
+  EXPECT_THAT(message_of([&] { ParameterArena(weights, {}); }),
+              HasSubstr("arena: two parameters are named 'weight', or one is listed twice; call name_members(model)"));
+  EXPECT_FALSE(weights[0]->in_arena);
+}
+
+struct Dropouts {
+  Site first, second;
+
+  template <class Each>
+  void visit(Each&& each) {
+    each("dropout", first);
+    each("dropout", second);
+  }
+};
+
+TEST(Arena, EverySiteNeedsANameOfItsOwn) {
+  Dropouts model;
+  EXPECT_THAT(message_of([&] { name_members(model); }), HasSubstr("two members of the model are named 'dropout'"));
+}
+
 TEST(Arena, FrozenParametersLieOutside) {
   Model model;
   model.layers[0].weight.set_trainable(false);
@@ -124,7 +184,8 @@ TEST(Parameter, AbsentSaysSo) {
 
 TEST(Parameter, WithoutValuesSaysWhatToDo) {
   const Parameter parameter({2}, Init::zeros());
-  EXPECT_THROW(parameter.value(), Error);
+  EXPECT_THAT(message_of([&] { parameter.value(); }),
+              HasSubstr("call initialize(model) first"));
 }
 
 }  // namespace
