@@ -32,7 +32,7 @@ void want_into(Wanted& wanted, const Tensor& buffer, const ParameterArena::Entry
 std::map<std::string, Tensor> named(std::span<const ParameterPtr> parameters) {
   expect_distinct_names(parameters, "checkpoint");
   std::map<std::string, Tensor> tensors;
-  for (const ParameterPtr& parameter : parameters) tensors[parameter->name] = parameter->value;
+  for (const ParameterPtr& parameter : parameters) tensors[parameter->name] = Parameter(parameter).value();
   return tensors;
 }
 

@@ -14,6 +14,14 @@ Tensor part(const Tensor& buffer, const ParameterArena::Entry& entry) {
   return buffer.slice(0, entry.begin, entry.end).view(entry.parameter->shape);
 }
 
+// Repoints the parameter to `memory`, which takes over the values that there are, or gets the first ones.
+void move_into(const Tensor& memory, ParameterState& parameter, uint64_t seed) {
+  const Tensor before = std::exchange(parameter.value, memory);
+  parameter.in_arena = true;
+  if (before.defined()) memory.copy_from(before.to(memory.device()));
+  else draw_initial_values(parameter, seed);
+}
+
 }  // namespace
 
 ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Options& options) {
@@ -30,11 +38,11 @@ ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Optio
   const int64_t alignment = kAlignmentBytes / size_of(weight_dtype);
   int64_t end = 0;
   for (const ParameterPtr& parameter : parameters) {
-    expect(!parameter->in_arena, "arena: parameter '{}' already lies in an arena", parameter->name);
-    if (!parameter->trainable) {
+    if (!parameter->trainable) {  // several arenas may keep it
       frozen_.push_back(parameter);
       continue;
     }
+    expect(!parameter->in_arena, "arena: parameter '{}' already lies in an arena", parameter->name);
     const int64_t begin = end;
     entries_.push_back({parameter, begin, begin + parameter->shape.numel()});
     end = rounded_up(entries_.back().end, alignment);
@@ -46,15 +54,12 @@ ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Optio
   if (mirrored) mirror_ = Tensor::zeros({end}, *options.mirror, options.device, "the 16-bit weights");
   for (const Entry& entry : entries_) {
     ParameterState& parameter = *entry.parameter;
-    parameter.in_arena = true;
-    parameter.value = part(weights_, entry);
+    move_into(part(weights_, entry), parameter, options.seed);
     parameter.gradient = part(gradients_, entry);
     if (mirrored) parameter.mirror = part(mirror_, entry);
-    draw_initial_values(parameter, options.seed);
   }
   for (const ParameterPtr& parameter : frozen_) {
-    parameter->value = Tensor::empty(parameter->shape, weight_dtype, options.device);
-    draw_initial_values(*parameter, options.seed);
+    move_into(Tensor::empty(parameter->shape, weight_dtype, options.device), *parameter, options.seed);
   }
   refresh_mirror();
 }

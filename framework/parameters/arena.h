@@ -18,7 +18,7 @@ class ParameterArena {
   static constexpr int64_t kPartAlignment = 128;
 
   struct Options {
-    uint64_t seed = 0;         ///< keys the first values
+    uint64_t seed = 0;         ///< keys the first values of parameters that have none
     DType dtype = DType::f32;  ///< of weights and gradients; f64 for a double-precision model
     Device device = {};
     std::optional<DType> mirror = {};  ///< keep a 16-bit copy of the weights for the layers to use
@@ -34,8 +34,9 @@ class ParameterArena {
     int64_t end = 0;
   };
 
-  /// Names the model's parameters, draws their first values and repoints them. Frozen parameters get memory of their
-  /// own. Throws if a parameter already lies in an arena, or if two have one name.
+  /// Names the model's parameters and repoints them. One that has values, from `initialize` or a checkpoint, keeps
+  /// them, in this dtype; the others get their first. Frozen parameters get memory of their own. Throws if a parameter
+  /// already lies in an arena, or if two have one name.
   template <Visitable Model>
   ParameterArena(Model& model, const Options& options)
       : ParameterArena((name_members(model), parameters(model)), options) {}

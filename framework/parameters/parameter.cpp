@@ -15,9 +15,19 @@ ParameterState& Parameter::present() const {
 
 const Tensor& Parameter::value() const {
   const ParameterState& state = present();
-  expect(state.value.defined(), "parameter '{}' of shape {} has no values yet; call initialize(model) first",
-         state.name, state.shape);
+  expect(
+      state.value.defined(),
+      "parameter '{}' of shape {} has no values yet; call initialize(model) first, or list it in its module's visit()",
+      state.name, state.shape);
   return state.value;
+}
+
+void Parameter::set_trainable(bool trainable) const {
+  ParameterState& state = present();
+  expect(!state.in_arena,
+         "set_trainable: parameter '{}' was laid out by an arena already; freeze or thaw it before building the arena",
+         state.name);
+  state.trainable = trainable;
 }
 
 void expect_distinct_names(std::span<const ParameterPtr> parameters, std::string_view op) {

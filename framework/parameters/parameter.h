@@ -33,7 +33,7 @@ struct ParameterState {
   Tensor mirror;                  ///< the same in 16 bit, where an arena keeps it
   Tensor gradient;                ///< in the dtype of `value`; allocated by the arena or on first use
   bool gradient_written = false;  ///< false: the next contribution of this window writes instead of adding
-  bool in_arena = false;
+  bool in_arena = false;          ///< an arena holds the values, or keeps them beside it as those of a frozen one
 };
 
 using ParameterPtr = std::shared_ptr<ParameterState>;
@@ -59,10 +59,11 @@ class Parameter {
   const Shape& shape() const { return present().shape; }
   /// The master weights. Throws before `initialize` or a ParameterArena gave them values.
   const Tensor& value() const;
-  /// The gradient of the last backward pass; undefined before the first.
+  /// What the backward passes since the window began have added up to. Before the first of them: in an arena what its
+  /// buffer holds, zeros or the last window's sum; outside of one undefined, or the last sum.
   const Tensor& gradient() const { return present().gradient; }
-  /// Frozen parameters get no gradient and lie outside the arena. Set before building the arena.
-  void set_trainable(bool trainable) const { present().trainable = trainable; }
+  /// Frozen parameters get no gradient and lie outside the arena. Throws once an arena has been built.
+  void set_trainable(bool trainable) const;
   const ParameterPtr& state() const { return state_; }
 
  private:

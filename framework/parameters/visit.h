@@ -117,10 +117,16 @@ struct InitializeOptions {
   Device device = {};
 };
 
-/// Names the model's parameters and gives each memory of its own with its first values. For training, build a
-/// ParameterArena instead, which does the same in one buffer.
+/// Names the model's parameters and gives each memory of its own with its first values, also where it has values. For
+/// training, build a ParameterArena instead, which does the same in one buffer. Throws if a parameter lies in one.
 template <Visitable Model>
 void initialize(Model& model, const InitializeOptions& options = {}) {
+  for (const ParameterPtr& parameter : parameters(model)) {
+    expect(
+        !parameter->in_arena,
+        "initialize: parameter '{}' lies in an arena, which gave it its values; initialize before building the arena",
+        parameter->name);
+  }
   name_members(model);
   for (const ParameterPtr& parameter : parameters(model)) {
     parameter->value = Tensor::empty(parameter->shape, options.dtype, options.device);

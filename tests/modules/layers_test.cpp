@@ -214,6 +214,18 @@ TEST(Modules, MoveAndKeepTheirWeights) {
   expect_error([&] { copy_weights(other, another); }, "copy_weights: 'weight' is [2, 2] here and [2, 3] there");
 }
 
+// Layers that were initialised one by one have, in the model that they move into, names and places of their own.
+TEST(Modules, LayersThatWereInitialisedBeforeTheModelKeepTheirWeights) {
+  Linear first({.in = 3, .out = 3}), second({.in = 3, .out = 3});
+  initialize(first, {.seed = 1});
+  initialize(second, {.seed = 2});
+  const std::vector<double> weights = doubles(second.weight.value());
+  Sequential model(std::move(first), std::move(second));
+  const ParameterArena arena(model, {});
+  EXPECT_THAT(keys(model), ElementsAre("0.weight [3, 3]", "0.bias [3]", "1.weight [3, 3]", "1.bias [3]"));
+  EXPECT_EQ(doubles(model.get<1>().weight.value()), weights);
+}
+
 TEST(Modules, InitialValuesDependOnSeedAndNameAlone) {
   const auto weights = [](uint64_t seed) {
     TransformerBlock block(block_options());
@@ -257,7 +269,7 @@ TEST(Modules, AParameterWithoutValuesSaysWhatToDo) {
       [&] {
         layer(Tensor::zeros({1, 2}, DType::f32));
       },
-      "of shape [2] has no values yet; call initialize(model) first");
+      "of shape [2] has no values yet; call initialize(model) first, or list it in its module's visit()");
   ParameterArena arena(layer, {});
   expect_error([&] { to(layer, {}); }, "to: parameter 'weight' lies in an arena");
 }

@@ -49,6 +49,17 @@ TEST_F(CheckpointTest, NoOwnedRangesMeanAllOfTheOptimizer) {
   }
 }
 
+// PyTorch's order: the weights first, then what trains them.
+TEST_F(CheckpointTest, AnArenaKeepsWhatWasLoadedBefore) {
+  Model model, fresh;
+  const ParameterArena arena(model, {.seed = 1});
+  const std::filesystem::path saved = save(arena);
+  initialize(fresh, {.seed = 2});
+  load_model(saved, parameters(fresh));
+  const ParameterArena again(fresh, {.seed = 3});
+  EXPECT_EQ(again.weights().to_vector<float>(), arena.weights().to_vector<float>());
+}
+
 TEST_F(CheckpointTest, ParametersOfOneNameOrNoneAreRefused) {
   Model model, first, second;
   const std::filesystem::path saved = save(ParameterArena(model, {}));
@@ -57,6 +68,14 @@ TEST_F(CheckpointTest, ParametersOfOneNameOrNoneAreRefused) {
   initialize(first);
   initialize(second);
   EXPECT_THAT(message_of([&] { load_model(saved, both); }), HasSubstr("two parameters are named 'weight'"));
+}
+
+TEST_F(CheckpointTest, AModelWithoutValuesIsAskedForThem) {
+  Model model, empty;
+  const std::filesystem::path saved = save(ParameterArena(model, {}));
+  name_members(empty);
+  EXPECT_THAT(message_of([&] { load_model(saved, parameters(empty)); }),
+              HasSubstr("parameter 'weight' of shape [2, 3] has no values yet; call initialize(model) first"));
 }
 
 TEST_F(CheckpointTest, AskingForWhatWasNotSavedBlamesNoFile) {

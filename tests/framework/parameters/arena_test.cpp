@@ -163,6 +163,40 @@ TEST(Arena, EverySiteNeedsANameOfItsOwn) {
   EXPECT_THAT(message_of([&] { name_members(model); }), HasSubstr("two members of the model are named 'dropout'"));
 }
 
+TEST(Arena, KeepsTheValuesThatAreThereAndDrawsTheOthers) {
+  Model model, drawn;
+  initialize(drawn, {.seed = 1});
+  initialize(model.layers[0], {.seed = 7, .dtype = DType::f64});
+  model.layers[0].bias.set_trainable(false);
+  model.layers[0].weight.value().fill(0.1);
+  model.layers[0].bias.value().fill(3);
+  const ParameterArena arena(model, {.seed = 1, .mirror = DType::bf16});
+  EXPECT_EQ(model.tied.value().to_vector<float>(), std::vector<float>(9, 0.1f));
+  EXPECT_EQ(model.tied.state()->mirror.to_vector<BFloat16>()[0].bits, BFloat16(0.1f).bits);
+  EXPECT_EQ(model.layers[0].bias.value().to_vector<float>(), std::vector<float>(3, 3.0f));
+  EXPECT_EQ(model.layers[1].weight.value().to_vector<float>(), drawn.layers[1].weight.value().to_vector<float>());
+}
+
+// Memory of its own would leave the arena with weights that nobody uses.
+TEST(Arena, InitializeIsRefusedAfterwards) {
+  Model model;
+  const ParameterArena arena(model, {});
+  EXPECT_THAT(message_of([&] { initialize(model); }),
+              HasSubstr("initialize: parameter 'layers.0.weight' lies in an arena"));
+  EXPECT_TRUE(model.tied.value().shares_memory_with(arena.weights()));
+}
+
+TEST(Arena, FreezingIsRefusedAfterwards) {
+  Model model;
+  model.layers[0].weight.set_trainable(false);
+  const ParameterArena arena(model, {});
+  EXPECT_THAT(message_of([&] { model.layers[1].weight.set_trainable(false); }),
+              HasSubstr("set_trainable: parameter 'layers.1.weight' was laid out by an arena already; freeze or thaw"));
+  EXPECT_THAT(message_of([&] { model.tied.set_trainable(true); }), HasSubstr("parameter 'layers.0.weight'"));
+  EXPECT_TRUE(model.layers[1].weight.state()->trainable);
+  EXPECT_THAT(message_of([&] { model.absent.set_trainable(false); }), HasSubstr("no such parameter"));
+}
+
 TEST(Arena, FrozenParametersLieOutside) {
   Model model;
   model.layers[0].weight.set_trainable(false);
@@ -185,7 +219,7 @@ TEST(Parameter, AbsentSaysSo) {
 TEST(Parameter, WithoutValuesSaysWhatToDo) {
   const Parameter parameter({2}, Init::zeros());
   EXPECT_THAT(message_of([&] { parameter.value(); }),
-              HasSubstr("call initialize(model) first"));
+              HasSubstr("call initialize(model) first, or list it in its module's visit()"));
 }
 
 }  // namespace
