@@ -30,7 +30,8 @@ void to(Model& model, Device device) {
   }
 }
 
-/// Gives `copy`, a model built with the same options, weights of its own that equal those of `model`.
+/// Gives `copy`, a model built with the same options, weights of its own that equal those of `model`. Where `copy` lies
+/// in an arena its mirror follows, but not what `keep_masters` left of the masters: copy before that.
 template <Module Model>
 void copy_weights(Model& model, Model& copy) {
   const std::vector<ParameterPtr> from = parameters(model);
@@ -42,6 +43,7 @@ void copy_weights(Model& model, Model& copy) {
            from[i]->shape, into[i]->shape);
     if (!into[i]->value.defined()) into[i]->value = empty_like(from[i]->value);
     into[i]->value.copy_from(from[i]->value);
+    refresh_mirror(*into[i]);
   }
 }
 

@@ -193,6 +193,7 @@ void load_model(const fs::path& checkpoint, const ParameterArena& arena, const s
 
 void load_model(const fs::path& checkpoint, std::span<const ParameterPtr> parameters) {
   read_tensors(checkpoint / "model.safetensors", wholly_into(named(parameters)));
+  for (const ParameterPtr& parameter : parameters) refresh_mirror(*parameter);
 }
 
 void load_optimizer(const fs::path& checkpoint, const ParameterArena& arena, const OptimizerBuffers& optimizer,

@@ -44,8 +44,8 @@ class CheckpointStore {
 /// left over, or of another shape.
 void load_model(const std::filesystem::path& checkpoint, const ParameterArena& arena,
                 const std::vector<ArenaRange>& owned = {});
-/// The same for parameters that have their names and values, of a model outside of an arena. Throws if two have one
-/// name.
+/// The same for parameters that have their names and values, of a model outside of an arena or a part of one. Throws if
+/// two have one name.
 void load_model(const std::filesystem::path& checkpoint, std::span<const ParameterPtr> parameters);
 /// Fills the buffers, which hold the elements `owned` (empty: all) of the arena's one after the other, from
 /// `checkpoint`/optimizer.safetensors.

@@ -30,6 +30,10 @@ void Parameter::set_trainable(bool trainable) const {
   state.trainable = trainable;
 }
 
+void refresh_mirror(const ParameterState& state) {
+  if (state.mirror.defined()) state.mirror.copy_from(state.value);
+}
+
 void expect_distinct_names(std::span<const ParameterPtr> parameters, std::string_view op) {
   std::set<std::string_view> names;
   for (const ParameterPtr& parameter : parameters) {

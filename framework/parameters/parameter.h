@@ -72,6 +72,9 @@ class Parameter {
   ParameterPtr state_;
 };
 
+/// Makes the mirror, if there is one, that of the value, after this was written by anything but an optimizer.
+void refresh_mirror(const ParameterState& state);
+
 /// Throws unless each of `parameters` has a name of its own, which a checkpoint and first values need; `op` opens the
 /// message.
 void expect_distinct_names(std::span<const ParameterPtr> parameters, std::string_view op);

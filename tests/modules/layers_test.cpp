@@ -214,6 +214,17 @@ TEST(Modules, MoveAndKeepTheirWeights) {
   expect_error([&] { copy_weights(other, another); }, "copy_weights: 'weight' is [2, 2] here and [2, 3] there");
 }
 
+// A 16-bit layer computes with the mirror of its weights.
+TEST(Modules, CopiedWeightsReachTheMirrorOfAnArena) {
+  Linear model({.in = 6, .out = 4}), copy({.in = 6, .out = 4});
+  const ParameterArena arena_of_model(model, {.seed = 1, .mirror = DType::bf16});
+  const ParameterArena arena(copy, {.seed = 2, .mirror = DType::bf16});
+  const Tensor x = uniform({3, 6}, 1).to(DType::bf16);
+  EXPECT_NE(doubles(copy(x).value()), doubles(model(x).value()));
+  copy_weights(model, copy);
+  EXPECT_EQ(doubles(copy(x).value()), doubles(model(x).value()));
+}
+
 // Layers that were initialised one by one have, in the model that they move into, names and places of their own.
 TEST(Modules, LayersThatWereInitialisedBeforeTheModelKeepTheirWeights) {
   Linear first({.in = 3, .out = 3}), second({.in = 3, .out = 3});

@@ -60,6 +60,15 @@ TEST_F(CheckpointTest, AnArenaKeepsWhatWasLoadedBefore) {
   EXPECT_EQ(again.weights().to_vector<float>(), arena.weights().to_vector<float>());
 }
 
+TEST_F(CheckpointTest, LoadingIntoPartOfAnArenaWritesItsMirror) {
+  Model model, other;
+  const std::filesystem::path saved = save(ParameterArena(model, {.seed = 1}));
+  const ParameterArena arena(other, {.seed = 2, .mirror = DType::bf16});
+  load_model(saved, parameters(other));
+  EXPECT_EQ(other.weight.state()->mirror.to(DType::f32).to_vector<float>(),
+            model.weight.value().to(DType::bf16).to(DType::f32).to_vector<float>());
+}
+
 TEST_F(CheckpointTest, ParametersOfOneNameOrNoneAreRefused) {
   Model model, first, second;
   const std::filesystem::path saved = save(ParameterArena(model, {}));
