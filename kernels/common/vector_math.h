@@ -72,7 +72,7 @@ struct Normal {
 [[gnu::always_inline]] inline Normal<float> fast_normal(float x) {
   const float magnitude = std::fabs(x);
   const float bell = fast_bell(x);
-  const float tail = bell * normal_tail(1.0f / (1.0f + kNormalTailScale * magnitude));
+  const float tail = normal_tail(bell, 1.0f / (1.0f + kNormalTailScale * magnitude));
   return {x < 0.0f ? tail : 1.0f - tail, 0.398942280f * bell};
 }
 

@@ -48,7 +48,7 @@ __device__ DeviceNormal<T> device_normal(T x) {
 template <>
 __device__ inline DeviceNormal<float> device_normal(float x) {
   const float bell = exp2_approx(-0.72134752f * x * x);  // log₂(e) / 2
-  const float tail = bell * normal_tail(reciprocal_approx(1 + kNormalTailScale * fabsf(x)));
+  const float tail = normal_tail(bell, reciprocal_approx(1 + kNormalTailScale * fabsf(x)));
   return {x < 0 ? tail : 1 - tail, bell};
 }
 
