@@ -1,14 +1,9 @@
 #include "trainers/trainer.h"
 
-#include <cstdlib>
-
-#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <omp.h>
 #include <unistd.h>
 
-#include "framework/tensor/allocator.h"
 #include "tests/support/toy_config.h"
 
 namespace tessera {
@@ -258,34 +253,6 @@ TEST_F(TrainerTest, RecomputeChangesNoBit) {
   Trainer recomputing(settings);
   EXPECT_EQ(losses(plain, 5), losses(recomputing, 5));
   EXPECT_EQ(bits(plain), bits(recomputing));
-}
-
-// In a process of its own: the allocator's peak is that of everything the process did.
-TEST_F(TrainerTest, MemoryIsPredictedFromFewRows) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
-  const auto predicted_share = [this] {
-    omp_set_num_threads(2);  // the scratch memory of many threads outweighs a model as small as this one
-    Config config = this->config();
-    config.batch_size = 32;
-    const Trainer trainer(config);
-    const auto predicted = static_cast<double>(trainer.predict_memory());
-    trainer.rehearse(config.batch_size);
-    const double share = predicted / static_cast<double>(allocator_stats(trainer.device()).peak_bytes);
-    fmt::print(stderr, "predicted {} of the peak\n", share);
-    fs::remove_all(folder_);  // this process ends without its destructor
-    return share > 0.95 && share < 1.05;
-  };
-  EXPECT_EXIT(std::exit(predicted_share() ? 0 : 1), testing::ExitedWithCode(0), "predicted");
-}
-
-TEST_F(TrainerTest, MemoryIsPredictedWithTheTokensOfEveryMicroBatch) {
-  Config settings = config();
-  settings.gradient_accumulation_steps = 1;
-  const int64_t one = Trainer(settings).predict_memory();
-  settings.gradient_accumulation_steps = 100'001;
-  const int64_t many = Trainer(settings).predict_memory();
-  const int64_t bytes = 16;  // of a token: an id and a target, each as loaded and as tensors
-  EXPECT_NEAR(static_cast<double>(many - one) / static_cast<double>(100'000 * 4 * 32 * bytes), 1, 0.05);
 }
 
 TEST_F(TrainerTest, AnotherOptimizerOrOrderOfTheDataIsSaid) {
