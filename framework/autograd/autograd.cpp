@@ -52,6 +52,11 @@ void Pass::on_gradient_ready(std::function<void(ParameterState&)> hook) const {
   state_->graph->on_gradient_ready(std::move(hook));
 }
 
+void Pass::on_gradient_ready(const Variable& leaf, std::function<void(const Tensor&)> hook) const {
+  expect(is_recording(), "on_gradient_ready: this pass records nothing");
+  state_->graph->on_gradient_ready(leaf, std::move(hook));
+}
+
 // ── Variable ──
 
 Variable::Variable(const Parameter& parameter) {

@@ -19,6 +19,11 @@ DType GradientSlot::dtype() const {
   return kept ? state_->parameter->gradient.dtype() : state_->dtype;
 }
 
+Tensor GradientSlot::arrived() const {
+  if (!state_->parameter) return state_->gradient;
+  return state_->parameter->gradient_written ? state_->parameter->gradient : Tensor();
+}
+
 GradientTarget GradientSlot::target() {
   if (state_->parameter) return parameter_target(*state_->parameter);
   Tensor& gradient = state_->gradient;

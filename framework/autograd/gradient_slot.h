@@ -39,6 +39,9 @@ class GradientSlot {
   /// False: computing this gradient would be wasted work.
   bool wanted() const { return state_ != nullptr; }
 
+  /// What has been contributed so far; undefined if nothing.
+  Tensor arrived() const;
+
   /// Contributes `gradient`, of the value's shape and of `dtype()`. The first
   /// contribution is kept by reference; memory that somebody else still sees is never added into.
   void add(const Tensor& gradient);

@@ -61,9 +61,25 @@ void Graph::run(Node& node) {
 
 void Graph::release_inputs(const Node& node) {
   for (const SlotPtr& input : node.inputs) {
-    if (!input || !input->leaf || --input->pending > 0) continue;
-    if (input->parameter && on_ready_) on_ready_(*input->parameter);
+    if (input && input->leaf && --input->pending == 0) announce(input);
   }
+}
+
+void Graph::on_gradient_ready(const Variable& leaf, std::function<void(const Tensor&)> hook) {
+  const bool ours = !leaf.pass() || leaf.pass().graph().get() == this;
+  const SlotPtr slot = ours ? slot_of(leaf) : nullptr;
+  expect(slot != nullptr && slot->leaf,
+         "on_gradient_ready: only leaves of this pass and trainable parameters have hooks; make this value with "
+         "pass.leaf()");
+  leaf_hooks_.emplace(slot.get(), std::move(hook));
+}
+
+void Graph::announce(const SlotPtr& leaf) {
+  if (leaf->parameter) {
+    for (const auto& hook : parameter_hooks_) hook(*leaf->parameter);
+  }
+  const auto [first, last] = leaf_hooks_.equal_range(leaf.get());
+  for (auto hook = first; hook != last; ++hook) hook->second(GradientSlot(leaf).arrived());
 }
 
 }  // namespace tessera

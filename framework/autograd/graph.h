@@ -31,7 +31,8 @@ class Graph {
   /// Runs the nodes backwards from `output`, whose gradient is `seed`, and frees each as it is done.
   void backward(const SlotPtr& output, const Tensor& seed);
 
-  void on_gradient_ready(std::function<void(ParameterState&)> hook) { on_ready_ = std::move(hook); }
+  void on_gradient_ready(std::function<void(ParameterState&)> hook) { parameter_hooks_.push_back(std::move(hook)); }
+  void on_gradient_ready(const Variable& leaf, std::function<void(const Tensor& gradient)> hook);
 
   /// Sees each node right after it ran backwards; its inputs' slots hold what it contributed to.
   using Observer = std::function<void(const Node& node)>;
@@ -42,10 +43,12 @@ class Graph {
  private:
   void run(Node& node);
   void release_inputs(const Node& node);
+  void announce(const SlotPtr& leaf);
 
   std::vector<Node> nodes_;
   std::unordered_map<const ParameterState*, SlotPtr> parameters_;
-  std::function<void(ParameterState&)> on_ready_;
+  std::vector<std::function<void(ParameterState&)>> parameter_hooks_;
+  std::unordered_multimap<const SlotState*, std::function<void(const Tensor&)>> leaf_hooks_;
   Observer observer_;
   bool consumed_ = false;
 };

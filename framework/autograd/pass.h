@@ -65,9 +65,12 @@ class Pass {
   Pass with_observer(Observer observer) const;
   const Observer& observer() const { return state_->observer; }
 
-  /// Called during backward() with each parameter right after its last contribution of this pass. There is one hook: a
-  /// second one replaces the first.
+  /// Called during backward() with each parameter right after its last contribution of this pass; several hooks in the
+  /// order in which they came.
   void on_gradient_ready(std::function<void(ParameterState&)> hook) const;
+  /// Called during backward() with the gradient of one leaf or parameter, right after its last contribution; undefined
+  /// where none arrived.
+  void on_gradient_ready(const Variable& leaf, std::function<void(const Tensor& gradient)> hook) const;
 
   const std::shared_ptr<Graph>& graph() const { return state_->graph; }
   friend bool operator==(const Pass&, const Pass&) = default;

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include "framework/autograd/autograd.h"
-#include "framework/autograd/gradcheck.h"
 #include "framework/ops.h"
 #include "framework/parameters/arena.h"
 #include "kernels/elementwise/scale.h"
@@ -225,14 +224,32 @@ TEST(Graph, AGradientIsUniqueOnlyWhereNobodyElseHoldsIt) {
   EXPECT_THAT(unique, ElementsAre(false, true));
 }
 
-TEST(Graph, ASecondHookReplacesTheFirst) {
+TEST(Graph, HooksAreCalledInTheOrderInWhichTheyCame) {
   Model model;
   const ParameterArena arena(model, {});
   const Pass pass = Pass::recording({});
   std::vector<int> called;
   for (const int hook : {1, 2}) pass.on_gradient_ready([&called, hook](ParameterState&) { called.push_back(hook); });
   backward(plus(pass.input(vector({0, 0})), model.a), vector({1, 1}));
-  EXPECT_THAT(called, ElementsAre(2));
+  EXPECT_THAT(called, ElementsAre(1, 2));
+}
+
+TEST(Graph, ALeafsHooksGetItsWholeGradientOnce) {
+  Model model;
+  const ParameterArena arena(model, {});
+  arena.begin_window();
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(vector({1, 2})), unhooked = pass.leaf(vector({0, 0}));
+  std::vector<float> seen;
+  const auto see = [&](const Tensor& gradient) { seen.push_back(gradient.to_vector<float>()[1]); };
+  for (const Variable& leaf : {x, x, Variable(model.a)}) pass.on_gradient_ready(leaf, see);
+  const std::string refused = "on_gradient_ready: only leaves of this pass and trainable parameters have hooks";
+  expect_error([&] { Pass::recording({}).on_gradient_ready(x, see); }, refused);
+  expect_error([&] { pass.on_gradient_ready(times(x, 2), see); }, refused);
+  expect_error([&] { pass.on_gradient_ready(vector({1}), see); }, refused);
+
+  backward(plus(times(plus(plus(x, unhooked), model.a), 3), x), vector({1, 10}));
+  EXPECT_THAT(seen, ElementsAre(30, 40, 40));  // a's last contribution comes before x's
 }
 
 TEST(Graph, ConsumersSaveTheRecipeInsteadOfTheValue) {
@@ -256,38 +273,6 @@ TEST(Graph, BackwardFreesWhatWasSavedAsItGoes) {
   EXPECT_FALSE(saved.unique());
   backward(y);
   EXPECT_TRUE(saved.unique());
-}
-
-TEST(Gradcheck, WantsFloat64BeforeAnythingElse) {
-  const auto never = [](std::span<const Variable>) -> Variable { throw std::logic_error("was called"); };
-  expect_error(
-      [&] {
-        gradcheck(never, {{vector({1, 2})}});
-      },
-      "gradcheck: input 0 is float32 [2]; it must be contiguous float64 on the CPU");
-  Model model;
-  const ParameterArena arena(model, {});
-  const auto all = parameters(model);
-  expect_error([&] { gradcheck([&](const Pass&) { return Variable(model.a); }, all); },
-               "gradcheck: parameter 'a' is float32 [2]; it must be");
-}
-
-TEST(Gradcheck, FindsAWrongFactor) {
-  const auto wrong = [](std::span<const Variable> x) {
-    return record(
-        "wrong", x[0].value(),
-        [](const Tensor& dy, GradientSlot dx) {
-          const Tensor twice = empty_like(dy);
-          launch(Scale{.x = dy.in<1>(), .factor = 1.001, .y = twice.out<1>()}, exec_of(dy.device()));
-          dx.add(twice);
-        },
-        x[0]);
-  };
-  const Tensor point = Tensor::from(std::vector<double>{0.3, -2}, {2});
-  const GradcheckResult result = gradcheck(wrong, {{point}});
-  EXPECT_FALSE(result.ok);
-  EXPECT_THAT(result.message, HasSubstr("input 0, element 0"));
-  EXPECT_TRUE(gradcheck([](std::span<const Variable> x) { return times(x[0], -3); }, {{point}}).ok);
 }
 
 }  // namespace
