@@ -10,6 +10,7 @@ namespace tessera {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::Not;
@@ -127,6 +128,7 @@ TEST_F(ProgramTest, AVocabularyBeyondTheTokenizersIsSampledEvaluatedAndReplayed)
     good({"sample", "run", "--num_samples=1", "--temperature=100", "--max_new_tokens=50"});
     EXPECT_THAT(good({"eval", "run"}), HasSubstr("step 4: train loss "));
   }
+  EXPECT_THAT(good({"eval", "run"}), ContainsRegex("\nexact match: [0-9.]+%\n")) << "of the task, which came last";
   run({"train", "toy.cfg", "--vocab_size=64", "--learning_rate=1e30", "--max_skipped_steps=1", "--out_dir=ill"});
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_ / "ill")) {
     if (entry.path().filename().string().starts_with("autopsy_")) good({"replay", entry.path().string()});
