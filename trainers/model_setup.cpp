@@ -14,6 +14,13 @@ namespace {
 // Weights of the right shapes can belong to another function: heads, norms, windows and activations have no shape.
 constexpr std::array kArchitecture = {"n_layer",  "n_head",     "kv_heads",       "n_embd", "bias",   "norm",
                                       "position", "activation", "tie_embeddings", "window", "softcap"};
+// These have one, but a sentence about tensors names no setting. Older checkpoints do not say them.
+constexpr std::array kExtents = {"vocab_size", "block_size"};
+
+// Only a learned table of positions ties a model to one length.
+bool decides(std::string_view extent, const Config& config) {
+  return extent != "block_size" || config.position == LanguageModel::Position::learned;
+}
 
 // `whose` is what the setting `key` belongs to.
 void expect_unchanged(const CheckpointState& saved, const char* whose, const char* key, const std::string& now) {
@@ -61,17 +68,23 @@ LanguageModel::Options model_options(const Config& config, int64_t vocab_size) {
           .residual_dtype = config.effective_residual_dtype()};
 }
 
-nlohmann::json architecture_of(const Config& config) {
+nlohmann::json architecture_of(const Config& config, int64_t vocab_size) {
   Config resolved = config;
   resolved.kv_heads = config.effective_kv_heads();
+  resolved.vocab_size = vocab_size;
   nlohmann::json architecture;
   for (const char* key : kArchitecture) architecture[key] = find_option(key)->text(resolved);
+  for (const char* key : kExtents) architecture[key] = find_option(key)->text(resolved);
   return architecture;
 }
 
 void expect_same_architecture(const CheckpointState& saved, const Config& config) {
-  const nlohmann::json here = architecture_of(config);
+  const int64_t vocab_size = config.vocab_size > 0 ? config.vocab_size : tokenizer_of(saved).vocab_size();
+  const nlohmann::json here = architecture_of(config, vocab_size);
   for (const char* key : kArchitecture) expect_unchanged(saved, "model", key, here.at(key));
+  for (const char* key : kExtents) {
+    if (decides(key, config) && saved.has(key)) expect_unchanged(saved, "model", key, here.at(key));
+  }
 }
 
 void expect_same_optimizer(const CheckpointState& saved, const Config& config) {

@@ -21,11 +21,12 @@ Device device_of(const Config& config);
 /// The model that `config` describes, for a vocabulary of `vocab_size` tokens.
 LanguageModel::Options model_options(const Config& config, int64_t vocab_size);
 
-/// The keys of `config` that decide what the weights of a model mean, with their values as text: a checkpoint keeps
-/// them.
-nlohmann::json architecture_of(const Config& config);
+/// The keys of `config` that decide what the weights of a model mean and how many there are, with their values as text,
+/// `vocab_size` as the model has it: a checkpoint keeps them.
+nlohmann::json architecture_of(const Config& config, int64_t vocab_size);
 
-/// Error: `config` describes another model than the one that was saved. Names the checkpoint and the key.
+/// Error: `config` describes another model than the one that was saved, for text in its tokens. Names the checkpoint
+/// and the key.
 void expect_same_architecture(const CheckpointState& saved, const Config& config);
 
 /// Error: the config names another optimizer than the one whose state was saved. Names the checkpoint.

@@ -241,7 +241,7 @@ void Trainer::save(const CheckpointStore& store, const StepState& step, int64_t 
   beat(Phase::save);
   const Tensor all_weights = weights();
   const OptimizerBuffers buffers = optimizer_buffers();
-  nlohmann::json state = architecture_of(config_);
+  nlohmann::json state = architecture_of(config_, data_.vocab_size());
   state["skipped"] = skipped;
   state["tokenizer"] = data_.tokenizer().to_json();
   state["data_fingerprint"] = data_.fingerprint();

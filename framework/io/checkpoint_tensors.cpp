@@ -9,24 +9,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kBuildAlike = "build the model and the optimizer with the settings that it was saved with";
+
 // Every name must be there with the same shape, and no other.
 void check_names(const SafetensorsFile& file, const std::map<std::string, Wanted>& all) {
   for (const auto& [name, wanted] : all) {
     const SafetensorsEntry* entry = file.find(name);
-    expect(
-        entry != nullptr,
-        "checkpoint {}: it has no tensor '{}', which this training needs; is it of another architecture or optimizer?",
-        file.path().string(), name);
-    expect(std::ranges::equal(entry->shape, wanted.shape),
-           "checkpoint {}: '{}' is {} there and {} in this model; the architectures differ", file.path().string(), name,
-           Shape(std::span<const int64_t>(entry->shape)), wanted.shape);
-    expect(is_floating(entry->dtype), "checkpoint {}: '{}' holds {}, not numbers", file.path().string(), name,
-           entry->dtype);
+    expect(entry != nullptr, "checkpoint {}: it has no tensor '{}', which is wanted here; {}", file.path().string(),
+           name, kBuildAlike);
+    expect(std::ranges::equal(entry->shape, wanted.shape), "checkpoint {}: '{}' is {} there and {} in this model; {}",
+           file.path().string(), name, Shape(std::span<const int64_t>(entry->shape)), wanted.shape, kBuildAlike);
+    expect(is_floating(entry->dtype), "checkpoint {}: '{}' holds {}, not numbers; {}", file.path().string(), name,
+           entry->dtype, kGoBack);
   }
   for (const SafetensorsEntry& entry : file.entries()) {
-    expect(all.contains(entry.name),
-           "checkpoint {}: its tensor '{}' has no place in this model; the architectures differ", file.path().string(),
-           entry.name);
+    expect(all.contains(entry.name), "checkpoint {}: its tensor '{}' has no place in this model; {}",
+           file.path().string(), entry.name, kBuildAlike);
   }
 }
 

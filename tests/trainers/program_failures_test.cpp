@@ -170,10 +170,37 @@ TEST_F(ProgramTest, ACheckpointOfAnotherArchitectureIsRefused) {
   good({"train", "toy.cfg"});
   EXPECT_THAT(bad(1, {"train", "run", "--init_from=resume", "--n_layer=2"}),
               HasSubstr("run/step_00000004: its model has n_layer = 1, this config says 2; leave n_layer as it was"));
+  EXPECT_THAT(bad(1, {"train", "run", "--init_from=resume", "--block_size=16"}), HasSubstr("has block_size = 8, "));
+  EXPECT_THAT(bad(1, {"train", "run", "--init_from=resume", "--vocab_size=64"}), HasSubstr("has vocab_size = 30, "));
   for (const std::string command : {"sample", "eval"}) {
     EXPECT_THAT(bad(1, {command, "run", "--norm=rmsnorm"}),
                 HasSubstr("has norm = layernorm, this config says rmsnorm"));
+    EXPECT_THAT(bad(1, {command, "run", "--block_size=4"}),
+                HasSubstr("has block_size = 8, this config says 4; leave block_size as it was"));
+    for (const std::string size : {"5", "64"}) {
+      EXPECT_THAT(bad(1, {command, "run", "--vocab_size=" + size}),
+                  HasSubstr("has vocab_size = 30, this config says " + size));
+    }
   }
+}
+
+TEST_F(ProgramTest, ACheckpointOfAnotherLengthIsRefusedOnlyWherePositionsAreLearned) {
+  good({"train", "toy.cfg", "--position=rotary", "--vocab_size=64"});
+  good({"sample", "run", "--block_size=4"});
+  EXPECT_THAT(good({"train", "run", "--init_from=resume", "--max_iters=6", "--block_size=16"}),
+              HasSubstr("going on with seed = 1337, block_size = 16"));
+  EXPECT_THAT(bad(1, {"eval", "run", "--vocab_size=0"}), HasSubstr("has vocab_size = 64, this config says 30; "));
+}
+
+TEST_F(ProgramTest, AnOlderCheckpointThatDoesNotSayItsExtentsServesAsItDid) {
+  good({"train", "toy.cfg"});
+  const fs::path path = folder_ / "run/latest/state.json";
+  auto state = nlohmann::json::parse(read_all(path));
+  for (const char* key : {"vocab_size", "block_size"}) EXPECT_EQ(state.at("trainer").erase(key), 1U);
+  std::ofstream(path) << state;
+  EXPECT_THAT(bad(1, {"eval", "run", "--block_size=4"}),
+              HasSubstr("'wpe.weight' is [8, 16] there and [4, 16] in this model; build the model and the optimizer"));
+  good({"train", "run", "--init_from=resume", "--max_iters=5"});
 }
 
 // The file size limit stands for a full disk; `scripts/test --long` fills a real one.
