@@ -1,9 +1,7 @@
 #include "tests/kernels/flash_attention/attention_case.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <limits>
 #include <random>
 
 #include "kernels/common/select.h"
@@ -12,8 +10,6 @@
 
 namespace tessera {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// A tensor [B, L, heads, D] of any floating dtype, alone or as one of three side by side in [B, L, 3, heads, D].
 struct Held {
@@ -165,64 +161,6 @@ std::string AttentionCase::describe() const {
        !q_segments.empty(), q_bucket_size, k_bucket_size, deterministic, packed});
 }
 
-AttentionAnswer plain_attention(const AttentionCase& c, const std::function<double(double)>& round) {
-  AttentionAnswer a;
-  a.out.resize(c.q.size()), a.dq.resize(c.q.size()), a.dk.resize(c.k.size()), a.dv.resize(c.v.size());
-  a.lse.resize(static_cast<size_t>(c.B * c.H * c.N));
-  std::vector<double> s(c.M), p(c.M);
-  for (int64_t b = 0; b < c.B; ++b) {
-    for (int64_t h = 0; h < c.H; ++h) {
-      for (int64_t i = 0; i < c.N; ++i) {
-        const auto key = [&](int64_t j) { return ((b * c.M + j) * c.KvH + h / (c.H / c.KvH)) * c.D; };
-        const int64_t row = ((b * c.N + i) * c.H + h) * c.D;
-        double most = -kInfinity, sum = 0, delta = 0;
-        for (int64_t j = 0; j < c.M; ++j) {
-          s[j] = 0;
-          for (int64_t d = 0; d < c.D; ++d) s[j] += c.q[row + d] * c.k[key(j) + d];
-          s[j] = round(round(s[j]) * c.scale());
-          if (c.softcap != 0) s[j] = c.softcap * std::tanh(s[j] / c.softcap);
-          if (!c.slopes.empty()) s[j] -= c.slopes[h] * std::fabs(static_cast<double>(i + c.M - c.N - j));
-          if (c.visible(b, h, i, j)) most = s[j] > most ? s[j] : most;
-        }
-        for (int64_t j = 0; j < c.M; ++j) sum += p[j] = c.visible(b, h, i, j) ? std::exp(s[j] - most) : 0;
-        a.lse[(b * c.H + h) * c.N + i] = most + std::log(sum);
-        if (sum == 0) a.lse[(b * c.H + h) * c.N + i] = -kInfinity;
-        for (int64_t j = 0; j < c.M; ++j) {
-          if (!c.visible(b, h, i, j)) continue;
-          p[j] = round(p[j] / sum);
-          for (int64_t d = 0; d < c.D; ++d) a.out[row + d] += round(p[j] * c.kept(b, h, i, j)) * c.v[key(j) + d];
-        }
-        for (int64_t d = 0; d < c.D; ++d) a.out[row + d] = round(a.out[row + d]);
-
-        for (int64_t d = 0; d < c.D; ++d) delta += c.dout[row + d] * a.out[row + d];
-        for (int64_t j = 0; j < c.M; ++j) {
-          if (!c.visible(b, h, i, j)) continue;
-          double dp = 0;
-          for (int64_t d = 0; d < c.D; ++d) dp += c.dout[row + d] * c.v[key(j) + d];
-          double ds = p[j] * (round(dp) * c.kept(b, h, i, j) - delta);
-          const double before_bias =
-              c.slopes.empty() ? s[j] : s[j] + c.slopes[h] * std::fabs(1.0 * (i + c.M - c.N - j));
-          if (c.softcap != 0) ds *= 1 - before_bias / c.softcap * (before_bias / c.softcap);
-          ds = round(round(ds) * c.scale());
-          for (int64_t d = 0; d < c.D; ++d) {
-            a.dq[row + d] += ds * c.k[key(j) + d];
-            a.dk[key(j) + d] += ds * c.q[row + d];
-            a.dv[key(j) + d] += round(p[j] * c.kept(b, h, i, j)) * c.dout[row + d];
-          }
-        }
-      }
-    }
-  }
-  for (auto* gradient : {&a.dq, &a.dk, &a.dv}) {
-    for (double& value : *gradient) value = round(value);
-  }
-  return a;
-}
-
-AttentionAnswer exact_attention(const AttentionCase& c) {
-  return plain_attention(c, [](double value) { return value; });
-}
-
 AttentionAnswer run_attention(const AttentionCase& c, DType dtype, attention::TileBackend backend) {
   const std::array<int64_t, 4> of_queries{c.B, c.N, c.H, c.D}, of_keys{c.B, c.M, c.KvH, c.D};
   const int parts = c.packed ? 3 : 1;
@@ -260,26 +198,6 @@ AttentionAnswer run_attention(const AttentionCase& c, DType dtype, attention::Ti
     run_on_test_device(backward);
   }
   return {out.read(), statistics.read(), dq.read(), dk_home.read(part(1)), dv_home.read(part(2))};
-}
-
-double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
-  double difference = 0, size = 0;
-  if (b.empty()) return 0;
-  for (size_t i = 0; i < b.size(); ++i) {
-    if (std::isnan(a[i]) != std::isnan(b[i])) return kInfinity;
-    if (!std::isfinite(b[i])) {
-      if (a[i] != b[i] && !std::isnan(b[i])) return kInfinity;
-      continue;
-    }
-    difference += (a[i] - b[i]) * (a[i] - b[i]);
-    size += b[i] * b[i];
-  }
-  return std::sqrt(difference) / std::max(std::sqrt(size), 0.03 * std::sqrt(static_cast<double>(b.size())));
-}
-
-double largest_error(const AttentionAnswer& a, const AttentionAnswer& b) {
-  return std::max({relative_error(a.out, b.out), relative_error(a.lse, b.lse), relative_error(a.dq, b.dq),
-                   relative_error(a.dk, b.dk), relative_error(a.dv, b.dv)});
 }
 
 }  // namespace tessera

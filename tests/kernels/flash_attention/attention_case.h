@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -45,9 +44,9 @@ struct AttentionAnswer {
   std::vector<double> out, lse, dq, dk, dv;
 };
 
-/// The definition, with every intermediate matrix passed through `round`: the identity gives the exact answer, rounding
-/// to 16 bit that of a plain 16-bit implementation.
-AttentionAnswer plain_attention(const AttentionCase& c, const std::function<double(double)>& round);
+/// The definition, with every intermediate matrix rounded to `dtype`: in 16 bit a plain implementation's answer.
+AttentionAnswer plain_attention(const AttentionCase& c, DType dtype);
+/// The same in f64.
 AttentionAnswer exact_attention(const AttentionCase& c);
 
 /// The kernels.
@@ -57,10 +56,25 @@ AttentionAnswer run_attention(const AttentionCase& c, DType dtype,
 /// `value` as `dtype` holds it.
 double rounded(double value, DType dtype);
 
-/// ‖a − b‖₂ / ‖b‖₂ where b is not almost zero; infinite where one holds a NaN that the other does not.
+/// ‖a − b‖₂ / ‖b‖₂, or 33 times the root mean square of a where b is zero; infinite where one holds a NaN that the
+/// other does not.
 double relative_error(const std::vector<double>& a, const std::vector<double>& b);
 
 /// The largest of the relative errors of out, lse, dq, dk and dv.
 double largest_error(const AttentionAnswer& a, const AttentionAnswer& b);
+
+/// The numbers that the kernels must give in `dtype`: f64 to 1e-12 and f32 to 1e-5; in 16 bit lse to 1e-5, and out with
+/// at most twice, gradients with three times the error of the plain implementation.
+class AttentionRule {
+ public:
+  AttentionRule(const AttentionCase& c, DType dtype);
+
+  /// Runs `c`, which may differ from the constructor's in its tiles, in `deterministic` and in what is hidden.
+  void expect(const AttentionCase& c) const;
+
+ private:
+  DType dtype_;
+  AttentionAnswer exact_, plain_;
+};
 
 }  // namespace tessera

@@ -17,10 +17,10 @@ TEST_P(FlashAttentionBuckets, OfEverySizeAgree) {
   c.causal = true;
   c.q_bucket_size = GetParam();
   c.fill(6);
-  const AttentionAnswer exact = exact_attention(c);
+  const AttentionRule rule(c, DType::f32);
   for (const int64_t k : {1, 7, 16, 64, 512}) {
     c.k_bucket_size = k;
-    EXPECT_LT(largest_error(run_attention(c, DType::f32), exact), 1e-5) << c.describe();
+    rule.expect(c);
   }
 }
 
@@ -31,11 +31,11 @@ TEST(FlashAttentionTiles, AgreeIn16Bit) {
   AttentionCase c{.N = 150, .M = 170, .D = 128};
   c.causal = true;
   c.fill(6, DType::bf16);
-  const AttentionAnswer exact = exact_attention(c);
+  const AttentionRule rule(c, DType::bf16);
   for (const int64_t q : {16, 48, 512}) {
     for (const int64_t k : {16, 48, 512}) {
       c.q_bucket_size = q, c.k_bucket_size = k, c.deterministic = q == k;
-      EXPECT_LT(largest_error(run_attention(c, DType::bf16), exact), 1e-2) << c.describe();
+      rule.expect(c);
     }
   }
 }
