@@ -5,6 +5,10 @@
 #include "framework/ops.h"
 #include "framework/parameters/arena.h"
 #include "tests/framework/ops/op_check.h"
+#include "tests/support/devices.h"
+#ifdef TESSERA_SIMT
+#include "kernels/simt/stream.h"
+#endif
 
 namespace tessera {
 namespace {
@@ -60,6 +64,13 @@ TEST_F(JointLinear, NeighboursInMemory) {
     return ops::joint_linear(v[0], w1, w2, v[2], v[3]);
   };
   check_op(lone_biases, {x_, w_, b1_, b2_}, projected(x_, w_, b_));
+  const Op second_bias = [&](std::span<const Variable> v) {
+    const auto [w1, w2] = cut(v[1]);
+    return ops::joint_linear(v[0], w1, w2, {}, v[2]);
+  };
+  const Tensor second = Tensor::zeros({7}, DType::f64);
+  second.slice(0, 4, 7).copy_from(b2_);
+  check_op(second_bias, {x_, w_, b2_}, projected(x_, w_, second));
 }
 
 TEST_F(JointLinear, OneBias) {
@@ -71,6 +82,22 @@ TEST_F(JointLinear, OneBias) {
   check_op([](std::span<const Variable> v) { return ops::joint_linear(v[0], v[1], v[2], {}, v[3]); },
            {x_, w1_, w2_, b2_}, projected(x_, w_, second));
 }
+
+#ifdef TESSERA_SIMT
+TEST_F(JointLinear, NeighboursAreOneProduct) {
+  if (test_device().is_cpu()) GTEST_SKIP() << "work of the CPU is not counted";
+  auto* const stream = static_cast<cudaStream_t>(std::get<Cuda>(exec_of(test_device())).stream);
+  const auto pieces_of_work = [&](const Tensor& w1, const Tensor& w2) {
+    const int64_t before = simt::moment_of(stream).count;
+    ops::joint_linear(x_.to(test_device()), w1, w2);
+    return simt::moment_of(stream).count - before;
+  };
+  const Tensor w = w_.to(test_device());
+  const Tensor w1 = w.slice(0, 0, 4), w2 = w.slice(0, 4, 7);
+  const int64_t joint = pieces_of_work(w1, w2);
+  EXPECT_EQ(joint, pieces_of_work(w1, w2.contiguous_copy()) - 1);
+}
+#endif
 
 // In an arena, w2 lies before w1: the gradients of both come from one product, over several micro-steps too, or from
 // two where one of the weights is used elsewhere or frozen.
