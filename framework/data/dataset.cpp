@@ -135,6 +135,19 @@ FileList token_files(const std::string& source) {
   return list;
 }
 
+/// What is told of a tokenizer that was asked for where data has none.
+std::vector<std::string> ignored_tokenizer(const DataSet::Options& options, std::string_view why) {
+  if (options.trained_with || options.tokenizer == DataSet::Options{}.tokenizer) return {};
+  return {fmt::format("Ignored: tokenizer = {} ({})", options.tokenizer, why)};
+}
+
+/// What is told of a text that has fewer pieces than its vocabulary was to have.
+std::vector<std::string> missing_pieces(const DataSet::Options& options, const Tokenizer& tokenizer) {
+  if (options.trained_with || tokenizer.vocab_size() >= Tokenizer::size_in(options.tokenizer)) return {};
+  return {fmt::format("{}: gives no more than {} pieces, fewer than tokenizer = {} asks for", options.source,
+                      tokenizer.vocab_size(), options.tokenizer)};
+}
+
 /// A batch whose rows `fill(row, ids, targets)` writes.
 template <class Fill>
 Batch filled(Rows rows, int64_t block_size, int64_t counted, Fill&& fill) {
@@ -181,6 +194,7 @@ DataSet DataSet::open_task(const Options& options) {
   data.source_ = std::make_shared<TaskRows>(task);
   data.block_size_ = std::max(options.block_size, task.block_size());
   data.has_answers_ = true;
+  data.tell(ignored_tokenizer(options, "a task has its own symbols"));
   uint64_t hash = 0;
   for (const char character : task.name()) hash = mix(hash, static_cast<uint8_t>(character));
   data.fingerprint_ = hexadecimal(hash);
@@ -193,8 +207,9 @@ DataSet DataSet::open_tokens(const Options& options) {
   const TokenSplit split = open_token_files(list.paths, trained_with ? trained_with->vocab_size() : options.vocab_size);
   DataSet data(options, trained_with.value_or(Tokenizer::ids(split.vocab_size)));
   data.source_ = std::make_shared<TokenRows>(split.train, split.validation, options);
-  data.notices_ = list.notices;
-  std::ranges::copy(split.notices, std::back_inserter(data.notices_));
+  data.tell(list.notices);
+  data.tell(split.notices);
+  data.tell(ignored_tokenizer(options, "token files hold tokens"));
   data.fingerprint_ = hexadecimal(split.fingerprint);
   return data;
 }
@@ -208,9 +223,14 @@ DataSet DataSet::open_text(const Options& options) {
   for (const MappedFile& file : text.files) tokens.append(encode(file, data.tokenizer_));
   const int64_t border = validation_begin(tokens.size());
   data.source_ = std::make_shared<TokenRows>(tokens.slice(0, border), tokens.slice(border, tokens.size()), options);
-  data.notices_ = text.notices;
+  data.tell(text.notices);
+  data.tell(missing_pieces(options, data.tokenizer_));
   data.fingerprint_ = hexadecimal(tokens.survey(0).fingerprint);
   return data;
+}
+
+void DataSet::tell(const std::vector<std::string>& sentences) {
+  std::ranges::copy(sentences, std::back_inserter(notices_));
 }
 
 Batch DataSet::training_batch(Rows sequences) const {

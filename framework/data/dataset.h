@@ -63,7 +63,7 @@ class DataSet {
   std::optional<int64_t> epoch_rows() const { return source_->epoch_rows(); }
   /// Whether rows are a prompt and its one right answer, so that exact_match (synthetic.h) means something.
   bool has_answers() const { return has_answers_; }
-  /// Sentences for the user: what was left out or assumed.
+  /// Sentences for the user: what was left out, assumed or ignored.
   const std::vector<std::string>& notices() const { return notices_; }
   /// For people: how many tokens, in which vocabulary.
   std::string describe() const { return source_->describe() + " of " + tokenizer_.describe(); }
@@ -86,6 +86,7 @@ class DataSet {
   static DataSet open_task(const Options& options);
   static DataSet open_tokens(const Options& options);
   static DataSet open_text(const Options& options);
+  void tell(const std::vector<std::string>& sentences);
   int64_t evaluation_rows(Split split, int64_t eval_iters) const;
 
   Tokenizer tokenizer_;

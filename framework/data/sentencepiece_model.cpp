@@ -13,6 +13,7 @@
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
+#include "framework/data/symbol_model.h"
 #include "framework/data/utf8.h"
 #include "framework/io/base64.h"
 #endif
@@ -71,6 +72,16 @@ class TrainingLines final : public sentencepiece::SentenceIterator {
   size_t at_ = 0, stride_ = 1;
   std::string line_;
 };
+
+/// Every character is a piece, beside the bytes, the newline and the mark of what is unknown.
+void refuse_small_vocabulary(std::span<const std::string_view> texts, int64_t vocab_size) {
+  constexpr int64_t kOthers = 256 + 2;
+  const auto characters = std::ssize(characters_of(texts));
+  expect(vocab_size >= characters + kOthers,
+         "tokenizer: {} pieces are too few for the {} different characters of this text; set tokenizer = "
+         "sentencepiece:{} or more, or tokenizer = byte",
+         vocab_size, characters, characters + kOthers);
+}
 
 class SentencePieceModel final : public TokenizerModel {
  public:
@@ -136,8 +147,11 @@ std::shared_ptr<const TokenizerModel> train_sentencepiece(std::span<const std::s
   };
   std::string bytes;
   const auto status = sentencepiece::SentencePieceTrainer::Train(options, &lines, &bytes);
-  expect(status.ok(), "tokenizer: SentencePiece cannot train a vocabulary of {} pieces: {}", vocab_size,
+  if (!status.ok()) {
+    refuse_small_vocabulary(texts, vocab_size);
+    fail("tokenizer: SentencePiece cannot train a vocabulary of {} pieces: {}; use tokenizer = byte", vocab_size,
          status.ToString());
+  }
   return std::make_shared<SentencePieceModel>(std::move(bytes));
 }
 

@@ -68,22 +68,6 @@ class IdModel final : public TokenizerModel {
   int64_t vocab_size_;
 };
 
-/// The SIZE of "sentencepiece:SIZE"; 0 for the tokenizers without one.
-int64_t parse(std::string_view specification) {
-  constexpr std::string_view kPieces = "sentencepiece:";
-  if (specification == "char" || specification == "byte") return 0;
-  int64_t size = 0;
-  if (specification.starts_with(kPieces)) {
-    const char* const end = specification.data() + specification.size();
-    const auto [rest, error] = std::from_chars(specification.data() + kPieces.size(), end, size);
-    if (error != std::errc() || rest != end || size < Tokenizer::kFewestPieces || size > Tokenizer::kMostPieces)
-      size = 0;
-  }
-  expect(size > 0, "tokenizer: '{}' is not known; use char, byte or sentencepiece:SIZE with a SIZE from {} to {}",
-         specification, Tokenizer::kFewestPieces, Tokenizer::kMostPieces);
-  return size;
-}
-
 }  // namespace
 
 Tokenizer Tokenizer::characters(std::span<const std::string_view> texts) {
@@ -102,8 +86,22 @@ Tokenizer Tokenizer::sentencepiece(std::span<const std::string_view> texts, int6
   return Tokenizer(train_sentencepiece(texts, vocab_size));
 }
 
+int64_t Tokenizer::size_in(std::string_view specification) {
+  constexpr std::string_view kPieces = "sentencepiece:";
+  if (specification == "char" || specification == "byte") return 0;
+  int64_t size = 0;
+  if (specification.starts_with(kPieces)) {
+    const char* const end = specification.data() + specification.size();
+    const auto [rest, error] = std::from_chars(specification.data() + kPieces.size(), end, size);
+    if (error != std::errc() || rest != end || size < kFewestPieces || size > kMostPieces) size = 0;
+  }
+  expect(size > 0, "tokenizer: '{}' is not known; use char, byte or sentencepiece:SIZE with a SIZE from {} to {}",
+         specification, kFewestPieces, kMostPieces);
+  return size;
+}
+
 Tokenizer Tokenizer::build(std::string_view specification, std::span<const std::string_view> texts) {
-  if (const int64_t size = parse(specification); size > 0) return sentencepiece(texts, size);
+  if (const int64_t size = size_in(specification); size > 0) return sentencepiece(texts, size);
   return specification == "byte" ? bytes() : characters(texts);
 }
 

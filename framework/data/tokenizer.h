@@ -47,7 +47,9 @@ class Tokenizer {
   /// back unchanged. Error where SentencePiece is not built in.
   static Tokenizer sentencepiece(std::span<const std::string_view> texts, int64_t vocab_size);
 
-  /// From the words of a config file: "char", "byte" or "sentencepiece:SIZE". Anything else is an error.
+  /// The SIZE of "sentencepiece:SIZE"; 0 of "char" and "byte". Anything else is an error.
+  static int64_t size_in(std::string_view specification);
+  /// From the words of a config file, as `size_in` takes them.
   static Tokenizer build(std::string_view specification, std::span<const std::string_view> texts);
 
   /// The tokenizer as a JSON object, and back. Errors: a kind that is not known, members missing or of the wrong type.

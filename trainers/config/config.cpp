@@ -104,12 +104,6 @@ std::vector<int> Config::device_indices() const {
   return indices;
 }
 
-int64_t Config::sentencepiece_vocab_size() const {
-  int64_t size = 0;
-  parse_integer(tokenizer.substr(tokenizer.find(':') + 1), size);
-  return size;
-}
-
 void validate(const Config& config) {
   validate_heads(config);
   validate_softcap(config);

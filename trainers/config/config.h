@@ -127,8 +127,6 @@ struct Config {
   std::vector<int> device_indices() const;
   /// The loss scale of the first step: `init_scale` where it is dynamic, else the number in `loss_scale`, or 1.
   double first_loss_scale() const;
-  /// N of `tokenizer = sentencepiece:N`; 0 for the other tokenizers.
-  int64_t sentencepiece_vocab_size() const;
 };
 
 /// Refuses combinations that cannot run, with one sentence that names the keys and a way out.

@@ -11,9 +11,12 @@ namespace tessera {
 namespace {
 
 using testing::Contains;
+using testing::ContainsRegex;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
+using testing::StartsWith;
 
 /// 1,000 characters without a repeated pair of neighbours that would hide an error of one.
 std::string story() {
@@ -122,7 +125,14 @@ TEST_F(Data, BytesAndSubwordsAreTokensToo) {
   DataSet::Options subwords = options("b.txt", story() + story());
   subwords.tokenizer = "sentencepiece:320";
   const DataSet data = DataSet::open(subwords);
-  EXPECT_LE(data.vocab_size(), 320);
+  EXPECT_EQ(data.vocab_size(), 320);
+  EXPECT_THAT(data.notices(), IsEmpty());
+  subwords.tokenizer = "sentencepiece:4096";
+  EXPECT_THAT(
+      DataSet::open(subwords).notices(),
+      ElementsAre(ContainsRegex("gives no more than [0-9]+ pieces, fewer than tokenizer = sentencepiece:4096")));
+  subwords.trained_with = data.tokenizer();
+  EXPECT_THAT(DataSet::open(subwords).notices(), IsEmpty());
   EXPECT_THAT(story(), HasSubstr(data.tokenizer().decode(data.evaluation_batch(Split::train, {0, 1}, 1).ids)));
 #endif
 }
@@ -197,6 +207,19 @@ TEST_F(Data, TasksAreGeneratedOnTheFly) {
   EXPECT_THAT(message_of([&] { DataSet::open({.source = "task:sort", .trained_with = data.tokenizer()}); }),
               HasSubstr("another vocabulary"));
   EXPECT_NO_THROW(DataSet::open({.source = "task:copy:7", .trained_with = data.tokenizer()}));
+}
+
+TEST_F(Data, SaysThatATokenizerIsForTextAlone) {
+  folder.write("tokens.bin", std::string(200, '\1'));
+  for (const std::string& source : {(folder / "tokens.bin").string(), std::string("task:copy:4")}) {
+    DataSet::Options wanted{.source = source, .block_size = 9};
+    const DataSet plain = DataSet::open(wanted);
+    EXPECT_THAT(plain.notices(), Not(Contains(HasSubstr("Ignored")))) << source;
+    wanted.tokenizer = "byte";
+    EXPECT_THAT(DataSet::open(wanted).notices(), Contains(StartsWith("Ignored: tokenizer = byte ("))) << source;
+    wanted.trained_with = plain.tokenizer();  // of a run, whatever that was told
+    EXPECT_THAT(DataSet::open(wanted).notices(), Not(Contains(HasSubstr("Ignored")))) << source;
+  }
 }
 
 TEST_F(Data, SaysWhatIsTooShort) {

@@ -146,6 +146,19 @@ TEST(SentencePiece, IsReproducibleAndSurvivesJson) {
               }),
               HasSubstr("damaged"));
 }
+
+TEST(SentencePiece, SaysHowManyPiecesATextOfManyCharactersTakes) {
+  std::string text;
+  for (int point = 0; point < 3000; ++point) {  // from U+4E00 on
+    const int code = 0x4e00 + point;
+    for (const int byte : {0xe0 | code >> 12, 0x80 | (code >> 6 & 0x3f), 0x80 | (code & 0x3f)})
+      text += static_cast<char>(byte);
+  }
+  EXPECT_EQ(message_of([&] { built("sentencepiece:300", text); }),
+            "tokenizer: 300 pieces are too few for the 3000 different characters of this text; set tokenizer = "
+            "sentencepiece:3258 or more, or tokenizer = byte");
+  EXPECT_EQ(built("sentencepiece:3258", text).vocab_size(), 3258);
+}
 #endif
 
 }  // namespace

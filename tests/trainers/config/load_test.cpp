@@ -63,7 +63,7 @@ TEST_F(LoadConfig, TextValues) {
   EXPECT_EQ(load_config(Words{good}).config.data, "some folder/a#b.txt");
   EXPECT_EQ(loaded.config.start, "# no\n");
   EXPECT_EQ(loaded.config.out_dir, "a = b");
-  EXPECT_EQ(loaded.config.sentencepiece_vocab_size(), 4096);
+  EXPECT_EQ(loaded.config.tokenizer, "sentencepiece:4096");
   EXPECT_EQ(load_config(Words{"--start=\\n --data=x"}).config.start, "\\n --data=x");
 }
 
@@ -117,7 +117,6 @@ TEST_F(LoadConfig, ValuesOfEveryKind) {
     EXPECT_FALSE(load_config(Words{dtype}).config.dynamic_loss_scale());
     EXPECT_EQ(load_config(Words{dtype}).config.first_loss_scale(), 1);
   }
-  EXPECT_EQ(Config().sentencepiece_vocab_size(), 0);
 }
 
 TEST_F(LoadConfig, IntegersMayBeProducts) {
