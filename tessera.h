@@ -127,4 +127,5 @@
 #include "trainers/train_run.h"
 #include "trainers/trainer.h"
 #include "trainers/trainer_parts.h"
+#include "trainers/unused_keys.h"
 #include "trainers/usage_error.h"

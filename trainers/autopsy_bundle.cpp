@@ -10,6 +10,7 @@
 #include "framework/io/file.h"
 #include "framework/io/json_reason.h"
 #include "framework/io/safetensors.h"
+#include "framework/machine.h"
 #include "trainers/config/load.h"
 #include "trainers/trainer.h"
 #include "trainers/usage_error.h"
@@ -122,10 +123,13 @@ std::string write_autopsy(const Trainer& trainer, const fs::path& run_folder, co
 
 int run_replay(std::span<const std::string> arguments) {
   if (arguments.empty()) throw UsageError("replay: name the folder autopsy_… that a training wrote");
+  if (arguments.size() > 1)
+    throw UsageError("replay: " + arguments[1] + " is one word too many; name the folder alone");
   const fs::path folder = arguments[0];
   const Notes notes = read_notes(folder / "autopsy.json");
   const std::vector<std::string> words{(folder / "config.cfg").string()};
   const Config config = load_config(words).config;
+  set_threads(static_cast<int>(config.threads));
   const std::optional<fs::path> checkpoint = CheckpointStore(folder, 0).latest();
   expect(checkpoint.has_value(), "replay: {} holds no complete checkpoint; train again with autopsy = True",
          folder.string());

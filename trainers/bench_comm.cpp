@@ -10,6 +10,7 @@
 #include "trainers/model_setup.h"
 #include "trainers/run_on_ranks.h"
 #include "trainers/stopwatch.h"
+#include "trainers/unused_keys.h"
 #include "trainers/usage_error.h"
 
 namespace tessera {
@@ -53,6 +54,7 @@ int run_bench(std::span<const std::string> arguments) {
     throw UsageError("bench wants to know what to measure: tessera bench comm --ranks=N");
   const LoadedConfig loaded = load_config(arguments.subspan(1));
   return run_on_ranks("bench", arguments, loaded, [&](const std::shared_ptr<Communicator>& ranks) {
+    tell_unused(loaded, "bench", {"ranks", "max_restarts", "watchdog_seconds", "device"});
     return bench(*ranks, device_of(loaded.config));
   });
 }

@@ -13,6 +13,7 @@
 #include "trainers/samples.h"
 #include "trainers/say.h"
 #include "trainers/train_run.h"
+#include "trainers/unused_keys.h"
 #include "trainers/usage_error.h"
 
 namespace tessera {
@@ -34,13 +35,12 @@ fs::path checkpoint_of(const Config& config) {
   return *latest;
 }
 
-// `tessera sample RUN`
-LoadedConfig load_run(const char* command, std::span<const std::string> arguments) {
+// `tessera sample RUN`; `used` as tell_unused takes it.
+LoadedConfig load_run(const char* command, std::span<const std::string> arguments,
+                      std::initializer_list<std::string_view> used) {
   LoadedConfig loaded = load_and_tell(arguments);
   if (loaded.file.empty()) throw UsageError(fmt::format("{}: name a run folder: tessera {} RUN", command, command));
-  const auto origin = loaded.origins.find("ranks");
-  if (loaded.config.ranks > 1 && origin != loaded.origins.end() && origin->second == "command line")
-    say("Ignored: ranks = {} ({} is one process)\n", loaded.config.ranks, command);
+  tell_unused(loaded, command, used, {{"tokenizer", "the run has its own"}});
   return loaded;
 }
 
@@ -133,12 +133,14 @@ struct TemporaryFolder {
 int run_verify_resume(std::span<const std::string> arguments) {
   constexpr int64_t kMostIterations = 10;
   const LoadedConfig loaded = load_and_tell(arguments);
+  tell_unused(loaded, "verify-resume", {"Model", "Data", "Optimization", "Machine", "Precision"});
   const int64_t n = std::clamp<int64_t>(loaded.config.max_iters / 2, 1, kMostIterations);
   const TemporaryFolder folder;
   const CheckpointStore store(folder.path, 1);
   say("training {} iterations, and {} + {} with a checkpoint between\n", 2 * n, n, n);
 
   Trainer straight(loaded.config);
+  for (const std::string& notice : straight.data().notices()) say("{}\n", notice);
   for (int64_t i = 0; i < 2 * n; ++i) {
     if (i == n) straight.save(store);
     straight.step();
@@ -154,7 +156,11 @@ int run_verify_resume(std::span<const std::string> arguments) {
 }
 
 int run_sample(std::span<const std::string> arguments) {
-  const Config config = load_run("sample", arguments).config;
+  const Config config =
+      load_run("sample", arguments,
+               {"Model", "Machine", "Sampling", "vocab_size", "dtype", "residual_dtype", "master_weights", "out_dir"})
+          .config;
+  allow_tf32(config.tf32);
   const fs::path checkpoint = checkpoint_of(config);
   const CheckpointState state = load_state(checkpoint);
   expect_same_architecture(state, config);
@@ -173,7 +179,10 @@ int run_sample(std::span<const std::string> arguments) {
 }
 
 int run_eval(std::span<const std::string> arguments) {
-  const Config config = load_run("eval", arguments).config;
+  const Config config = load_run("eval", arguments,
+                                 {"Model", "Machine", "data", "vocab_size", "batch_size", "dtype", "residual_dtype",
+                                  "master_weights", "out_dir", "eval_iters"})
+                            .config;
   const fs::path checkpoint = checkpoint_of(config);
   const CheckpointState saved = load_state(checkpoint);
   expect_same_architecture(saved, config);

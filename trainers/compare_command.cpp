@@ -5,10 +5,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "framework/machine.h"
 #include "trainers/compare.h"
-#include "trainers/config/load.h"
 #include "trainers/config/option.h"
-#include "trainers/config/options.h"
+#include "trainers/unused_keys.h"
 #include "trainers/usage_error.h"
 
 namespace tessera {
@@ -60,7 +60,10 @@ std::string in_words(const BoundedError& error) {
 
 int run_compare(std::span<const std::string> arguments) {
   const SortedWords words = sort_words(arguments);
-  const Config a = load_config(words.a).config, b = load_config(words.b).config;
+  const LoadedConfig loaded = load_config(words.a);
+  tell_unused(loaded, "compare", {"Model", "Data", "Optimization", "Machine", "Precision"});
+  const Config &a = loaded.config, b = load_config(words.b).config;
+  set_threads(static_cast<int>(a.threads));
   std::vector<std::pair<double, double>> losses;
   const std::vector<LayerError> rows = compare_steps(a, b, words.steps, losses);
   for (size_t step = 0; step < losses.size(); ++step)

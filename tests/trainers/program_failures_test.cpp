@@ -110,6 +110,7 @@ TEST_F(ProgramTest, BadInputGetsOneSentence) {
       {2, {"sample"}, "sample: name a run folder: tessera sample RUN"},
       {2, {"sample", "nowhere"}, "nowhere: No such file or directory; name a config file or a run folder"},
       {1, {"sample", "toy.cfg"}, "run: this folder holds no complete checkpoint; train first"},
+      {2, {"replay", "nowhere", "--device=cpu"}, "replay: --device=cpu is one word too many; name the folder alone"},
       {1, {"replay", "nowhere"}, "replay: nowhere/autopsy.json is not there; name the folder"},
   };
   for (const Bad& row : table) {

@@ -2,6 +2,7 @@
 #include "tests/trainers/program.h"
 
 #include <fstream>
+#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +12,9 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ContainsRegex;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
 using ::testing::Not;
 namespace fs = std::filesystem;
@@ -156,6 +159,31 @@ TEST_F(ProgramTest, WhatRanksDoNotChangeIsSaid) {
     EXPECT_THAT(good({command, "run", "--ranks=2"}), HasSubstr("Ignored: ranks = 2 (" + command + " is one process)"));
     EXPECT_THAT(good({command, "run"}), Not(HasSubstr("Ignored")));
   }
+}
+
+TEST_F(ProgramTest, AKeyThatACommandDoesNotUseIsSaidToBeIgnored) {
+  const auto ignored = [&](const Words& words) {
+    std::vector<std::string> lines;
+    std::istringstream out(good(words));
+    for (std::string line; std::getline(out, line);) {
+      if (line.starts_with("Ignored: ")) lines.push_back(line.substr(9));
+    }
+    return lines;
+  };
+  EXPECT_THAT(
+      ignored({"verify-resume", "toy.cfg", "--ranks=2", "--init_from=resume", "--max_iters=2"}),
+      ElementsAre("ranks = 2 (verify-resume is one process)", "init_from = resume (verify-resume has no use for it)"));
+  EXPECT_THAT(ignored({"check", "toy.cfg", "--data=task:copy:3", "--tokenizer=byte"}),
+              ElementsAre("tokenizer = byte (a task has its own symbols)"));
+  EXPECT_THAT(ignored({"compare", "toy.cfg", "--b.dtype=bfloat16", "--steps=1", "--zero=1", "--threads=1"}),
+              ElementsAre("zero = 1 (compare has no use for it)"));
+  EXPECT_THAT(ignored({"bench", "comm", "--n_layer=2", "--device=cpu"}),
+              ElementsAre("n_layer = 2 (bench has no use for it)"));
+  EXPECT_THAT(ignored({"train", "toy.cfg", "--eval_iters=2", "--top_k=5", "--tokenizer=byte"}), IsEmpty());
+  EXPECT_THAT(ignored({"eval", "run", "--tokenizer=char", "--eval_iters=1", "--batch_size=1", "--learning_rate=1"}),
+              ElementsAre("tokenizer = char (the run has its own)", "learning_rate = 1 (eval has no use for it)"));
+  EXPECT_THAT(ignored({"sample", "run", "--data=text.txt", "--top_k=5", "--dtype=bfloat16", "--seed=3"}),
+              ElementsAre("data = text.txt (sample has no use for it)"));
 }
 
 TEST_F(ProgramTest, AVocabularyWithoutNewLinesIsSampledToo) {

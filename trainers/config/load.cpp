@@ -164,7 +164,7 @@ LoadedConfig load_config(std::span<const std::string> arguments) {
   if (!file.empty()) apply_config_file(loaded, file);
   for (const Word& word : words) {
     if (word.key.empty()) continue;
-    if (!assign(loaded, word, "--" + word.key, "command line")) continue;
+    if (!assign(loaded, word, "--" + word.key, kFromCommandLine)) continue;
     const std::string value = find_option(word.key)->text(loaded.config);
     loaded.notices.push_back(fmt::format("Overriding: {} = {}", word.key, quote_config_value(value)));
   }

@@ -12,10 +12,13 @@
 
 namespace tessera {
 
+/// The origin of what stands on the command line.
+inline constexpr const char* kFromCommandLine = "command line";
+
 struct LoadedConfig {
   Config config;
   std::string file;                            ///< the file read; empty where none was named
-  std::map<std::string, std::string> origins;  ///< key → "toy.cfg:3" or "command line"; a default has no entry
+  std::map<std::string, std::string> origins;  ///< key → "toy.cfg:3" or kFromCommandLine; a default has no entry
   std::vector<std::string> notices;            ///< one line each: `Overriding: batch_size = 32`, `Ignored: compile …`
 };
 
