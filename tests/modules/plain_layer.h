@@ -25,7 +25,7 @@ inline Tensor heads_of(const Tensor& x, const Linear& projection, int64_t first,
 
 /// x [B, N, H, D] turned by position.
 inline Tensor turned_by_position(const Tensor& x) {
-  const Tensor y = x.contiguous_copy();
+  Tensor y = x.contiguous_copy();
   const int64_t half = x.dim(3) / 2;
   for (int64_t row = 0; row < x.dim(0) * x.dim(1) * x.dim(2); ++row) {
     const auto position = static_cast<double>(row / x.dim(2) % x.dim(1));
@@ -40,14 +40,14 @@ inline Tensor turned_by_position(const Tensor& x) {
   return y;
 }
 
-/// The layer by its definition, in double.
+/// The layer by its definition, in double, without what follows its last projection.
 inline std::vector<double> plain_layer(const FlashAttentionTwo& layer, const Tensor& x, const Tensor& context,
                                        const PlainAttention& attention) {
   const FlashAttentionTwo::Options& o = layer.options;
   Tensor q = heads_of(x, layer.to_q, 0, o.heads, o.dim_head);
   Tensor k = heads_of(context, layer.to_kv, 0, o.kv_heads, o.dim_head);
   const Tensor v = heads_of(context, layer.to_kv, o.kv_heads * o.dim_head, o.kv_heads, o.dim_head);
-  if (o.rotary) q = turned_by_position(q), k = turned_by_position(k);
+  if (o.rotary && context.address() == x.address()) q = turned_by_position(q), k = turned_by_position(k);
   const Tensor out = Tensor::from(attention(q, k, v), {x.dim(0), x.dim(1), o.heads * o.dim_head});
   return doubles(heads_of(out, layer.to_out, 0, 1, o.dim));
 }

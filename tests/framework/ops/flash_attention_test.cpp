@@ -59,7 +59,7 @@ TEST_F(FlashAttentionOp, Segments) {
 // ── Masks ──
 
 Tensor boolean_mask(const Shape& shape, uint64_t key) {
-  const Tensor mask = Tensor::empty(shape, DType::boolean);
+  Tensor mask = Tensor::empty(shape, DType::boolean);
   const std::vector<double> drawn = doubles(uniform(shape, key));
   for (size_t i = 0; i < drawn.size(); ++i) mask.data<bool>()[i] = drawn[i] > -0.4;
   return mask;

@@ -19,7 +19,8 @@ struct ScorePlace {
 struct PlainAttention {
   std::function<bool(const ScorePlace&)> sees = [](const ScorePlace&) { return true; };
   std::function<double(const ScorePlace&, double)> score = [](const ScorePlace&, double s) { return s; };
-  double scale = 0;  ///< 0: 1/√D
+  std::function<double(const ScorePlace&)> kept = [](const ScorePlace&) { return 1.0; };  ///< times a weight
+  double scale = 0;                                                                       ///< 0: 1/√D
 
   /// q [B, N, H, D], k and v [B, M, KvH, D], f64 → [B, N, H, D], row-major.
   std::vector<double> operator()(const Tensor& q, const Tensor& k, const Tensor& v) const {
@@ -41,7 +42,8 @@ struct PlainAttention {
       }
       for (int64_t j = 0; j < M; ++j) {
         if (weights[j] == 0) continue;
-        for (int64_t d = 0; d < D; ++d) out[row * D + d] += weights[j] / sum * V[key(j) + d];
+        const double weight = kept({b, h, i, j, i + M - N}) * weights[j] / sum;
+        for (int64_t d = 0; d < D; ++d) out[row * D + d] += weight * V[key(j) + d];
       }
     }
     return out;

@@ -3,12 +3,12 @@
 #include <cmath>
 #include <limits>
 #include <random>
-#include <set>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "tests/kernels/flash_attention/attention_case.h"
+#include "tests/support/covering_array.h"
 
 namespace tessera {
 namespace {
@@ -32,46 +32,6 @@ enum Option {
   kOptions
 };
 constexpr std::array<int, kOptions> kLevels{5, 2, 2, 2, 5, 2, 3, 3, 4, 3, 8, 2};
-using Trial = std::array<int, kOptions>;
-
-/// Trials in which every pair of levels of every two options occurs: at each step the best of some random trials.
-std::vector<Trial> covering_array() {
-  using Pair = std::array<int, 4>;
-  std::set<Pair> missing;
-  for (int a = 0; a < kOptions; ++a) {
-    for (int b = a + 1; b < kOptions; ++b) {
-      for (int i = 0; i < kLevels[a]; ++i) {
-        for (int j = 0; j < kLevels[b]; ++j) missing.insert({a, i, b, j});
-      }
-    }
-  }
-  const auto pairs = [](const Trial& trial) {
-    std::vector<Pair> pairs;
-    for (int a = 0; a < kOptions; ++a) {
-      for (int b = a + 1; b < kOptions; ++b) pairs.push_back({a, trial[a], b, trial[b]});
-    }
-    return pairs;
-  };
-  std::mt19937 engine(1);
-  std::vector<Trial> trials;
-  while (!missing.empty()) {
-    Trial best{};
-    size_t most = 0;
-    for (int attempt = 0; attempt < 60; ++attempt) {
-      Trial trial;
-      for (int option = 0; option < kOptions; ++option) trial[option] = static_cast<int>(engine() % kLevels[option]);
-      const Pair& wanted = *missing.begin();
-      trial[wanted[0]] = wanted[1], trial[wanted[2]] = wanted[3];
-      size_t covered = 0;
-      for (const Pair& pair : pairs(trial)) covered += missing.count(pair);
-      if (covered > most) best = trial, most = covered;
-    }
-    trials.push_back(best);
-    for (const Pair& pair : pairs(best)) missing.erase(pair);
-  }
-  return trials;
-}
-
 void add_mask(AttentionCase& c, int level, std::mt19937& engine) {
   const std::array<std::array<int64_t, 4>, 5> shapes{
       {{1, 1, 1, 1}, {c.B, 1, 1, c.M}, {c.B, c.H, c.N, c.M}, {1, 1, c.N, c.M}, {1, c.H, c.N, 1}}};
@@ -82,7 +42,7 @@ void add_mask(AttentionCase& c, int level, std::mt19937& engine) {
   for (uint8_t& visible : c.mask) visible = engine() % 3 != 0;
 }
 
-AttentionCase case_of(const Trial& trial, uint64_t seed) {
+AttentionCase case_of(const Trial<kOptions>& trial, uint64_t seed) {
   std::mt19937 engine(static_cast<uint32_t>(seed));
   const std::array<std::array<int64_t, 2>, 3> shapes{{{70, 70}, {45, 83}, {83, 45}}};
   const std::array<std::array<int64_t, 2>, 3> heads{{{2, 2}, {4, 2}, {3, 1}}};
@@ -118,7 +78,7 @@ AttentionCase case_of(const Trial& trial, uint64_t seed) {
 TEST(FlashAttentionOptions, EveryPair) {
   const std::array<DType, 4> dtypes{DType::f32, DType::f64, DType::bf16, DType::f16};
   uint64_t seed = 0;
-  for (const Trial& trial : covering_array()) {
+  for (const Trial<kOptions>& trial : covering_array(kLevels)) {
     const DType dtype = dtypes[trial[kType]];
     AttentionCase c = case_of(trial, ++seed);
     c.fill(seed, dtype);
