@@ -153,12 +153,12 @@ Progress::Progress(Options options, Console console)
 
 Progress::~Progress() { finish(); }
 
-void Progress::step(const StepReport& report) {
+void Progress::step(const StepReport& report, bool due) {
   last_ = report;
-  const bool is_last = report.step >= options_.total_steps;
   if (console_.terminal) {
+    const bool is_last = report.step >= options_.total_steps;
     if (is_last || drawn_ < 0 || console_.seconds() - drawn_ >= kSecondsBetweenDrawings) draw();
-  } else if (is_last || report.step % options_.log_interval == 0) {
+  } else if (due) {
     put(console_.file, progress_line(report, options_.total_steps, eta()) + "\n");
   }
 }

@@ -29,8 +29,7 @@ class Progress {
  public:
   struct Options {
     int64_t total_steps = 0;
-    int64_t first_step = 0;    ///< steps done before this process
-    int64_t log_interval = 1;  ///< steps between plain lines
+    int64_t first_step = 0;  ///< steps done before this process
   };
 
   explicit Progress(Options options, Console console = Console::standard_output());
@@ -39,8 +38,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// Call for every step. Redraws at most ten times per second, or prints every log_interval steps and the last.
-  void step(const StepReport& report);
+  /// Call for every step. Redraws at most ten times per second and at the last step, or prints a line if one is `due`.
+  void step(const StepReport& report, bool due);
   /// Prints `step 250: train loss 1.5440, val loss 1.7220`, which stays.
   void evaluation(const StepReport& report);
   /// Prints a line that stays.

@@ -43,8 +43,7 @@ void TrainRun::open_folder() {
 void TrainRun::open_reports() {
   folder_.write_config();
   open_metrics();
-  progress_.emplace(Progress::Options{
-      .total_steps = config().max_iters, .first_step = trainer_.iteration(), .log_interval = config().log_interval});
+  progress_.emplace(Progress::Options{.total_steps = config().max_iters, .first_step = trainer_.iteration()});
 }
 
 void TrainRun::open_metrics() {
@@ -200,10 +199,10 @@ void TrainRun::examine(const StepReport& skipped) {
 
 void TrainRun::report(StepReport& now, bool evaluated) {
   if (!writes()) return;
-  progress_->step(now);
   const bool ends = now.step == 1 || now.step == config().max_iters;
-  const bool due = evaluated || ends || now.step % config().log_interval == 0;
-  if (!due && !now.skipped_because) return;
+  const bool due = evaluated || ends || now.skipped_because || now.step % config().log_interval == 0;
+  progress_->step(now, due);
+  if (!due) return;
   keep_folder();
   metrics_->append(now);
   if (tensorboard_) tensorboard_->append(now);

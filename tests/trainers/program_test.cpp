@@ -2,6 +2,7 @@
 #include "tests/trainers/program.h"
 
 #include <fstream>
+#include <regex>
 #include <sstream>
 
 #include <gmock/gmock.h>
@@ -11,10 +12,12 @@ namespace tessera {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using ::testing::MatchesRegex;
 using ::testing::Not;
 namespace fs = std::filesystem;
@@ -40,6 +43,18 @@ TEST_F(ProgramTest, ARunFolderHoldsEverything) {
       EXPECT_TRUE(rows[i].at(name).is_number()) << name;
     }
   }
+}
+
+TEST_F(ProgramTest, EveryReportHasALine) {
+  const std::string out = good({"train", "toy.cfg", "--max_iters=12", "--log_interval=4", "--eval_interval=5",
+                                "--dtype=float16", "--init_scale=1e10", "--hysteresis=1"});
+  const std::regex line("step ([0-9]+)/12 [|] loss ");
+  std::vector<int> lines, rows;
+  for (std::sregex_iterator match(out.begin(), out.end(), line), end; match != end; ++match)
+    lines.push_back(std::stoi((*match)[1]));
+  for (const auto& row : metrics("run")) rows.push_back(row.at("step"));
+  EXPECT_EQ(lines, rows);
+  EXPECT_THAT(rows, AllOf(IsSupersetOf({1, 4, 5, 8, 10, 12}), Contains(2))) << "the second step was skipped";
 }
 
 TEST_F(ProgramTest, ItsConfigRepeatsARun) {

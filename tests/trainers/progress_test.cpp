@@ -111,13 +111,13 @@ TEST(ProgressBar, FitsEveryWidthAndDropsTheLeastTellingFirst) {
   EXPECT_THAT(progress_bar(report_of(500), 2000, "9s", 80, true, true), HasSubstr("\x1b[36m━"));
 }
 
-TEST(Progress, PlainLinesComeEveryLogInterval) {
+TEST(Progress, PlainLinesComeWhereOneIsDue) {
   FakeConsole fake(false);
   {
-    Progress progress({.total_steps = 25, .first_step = 5, .log_interval = 10}, fake.console());
+    Progress progress({.total_steps = 25, .first_step = 5}, fake.console());
     for (int64_t step = 6; step <= 25; ++step) {
       fake.now += 2;
-      progress.step(report_of(step));
+      progress.step(report_of(step), step % 10 == 0 || step == 25);
     }
   }
   EXPECT_THAT(fake.screen(), ElementsAre(HasSubstr("step 10/25 | loss 2.4012"), HasSubstr("step 20/25 |"),
@@ -130,11 +130,11 @@ TEST(Progress, PlainLinesComeEveryLogInterval) {
 TEST(Progress, OnATerminalOneLineIsRedrawnAndOthersStayAbove) {
   FakeConsole fake(true);
   {
-    Progress progress({.total_steps = 100, .log_interval = 10}, fake.console());
-    for (int64_t step = 1; step <= 50; ++step) progress.step(report_of(step));
+    Progress progress({.total_steps = 100}, fake.console());
+    for (int64_t step = 1; step <= 50; ++step) progress.step(report_of(step), false);
     EXPECT_THAT(fake.screen(), ElementsAre(HasSubstr(" 1/100 |")));  // no time went by
     fake.now += 0.2;
-    progress.step(report_of(51));
+    progress.step(report_of(51), false);
     EXPECT_THAT(fake.screen(), ElementsAre(HasSubstr(" 51/100 |")));
     StepReport report = report_of(51);
     report.eval_train_loss = 1.544;
@@ -144,7 +144,7 @@ TEST(Progress, OnATerminalOneLineIsRedrawnAndOthersStayAbove) {
     progress.line("saved");
     EXPECT_THAT(fake.screen(), ElementsAre("step 51: train loss 1.5440, val loss 1.7220, accuracy 50.0%", "saved",
                                            HasSubstr(" 51/100 |")));
-    progress.step(report_of(52));
+    progress.step(report_of(52), false);
   }
   EXPECT_THAT(fake.screen(), ElementsAre(HasSubstr("step 51:"), "saved", HasSubstr(" 52/100 |"), ""));
 }
@@ -154,7 +154,7 @@ TEST(Progress, RedrawsAtMostTenTimesPerSecond) {
   Progress progress({.total_steps = 10'000}, fake.console());
   for (int64_t step = 1; step < 1000; ++step) {
     fake.now += 0.001;
-    progress.step(report_of(step));
+    progress.step(report_of(step), false);
   }
   size_t drawings = 0;
   const std::string text = fake.text();
@@ -169,7 +169,7 @@ TEST(Progress, AConsoleThatTakesNothingStopsNoTraining) {
   console.file = std::fopen("/dev/full", "w");
   {
     Progress progress({.total_steps = 10}, console);
-    EXPECT_NO_THROW(progress.step({.step = 1}));
+    EXPECT_NO_THROW(progress.step({.step = 1}, true));
     EXPECT_NO_THROW(progress.evaluation({.step = 1, .val_loss = 2}));
   }
   std::fclose(console.file);

@@ -63,7 +63,8 @@ OptionSection data_options() {
       {
           text("data", &C::data, "a path or a task",
                "what to learn: a text file, a glob, a folder of text files, token files, or endless samples of a task: "
-               "task:copy, task:sort, task:addition or task:modular_addition, also with a size as in task:copy:16")
+               "task:copy, task:sort, task:addition or task:modular_addition, also with a size as in task:copy:16; of "
+               "the files that a glob or a folder leaves out, the first six of each kind are named")
               .also({"dataset", "data_dir", "data_path", "train_data", "input"}),
           text("tokenizer", &C::tokenizer, "char | byte | sentencepiece:N with N from 300 to 1000000", is_tokenizer,
                "how text becomes tokens; sentencepiece:N trains N subword pieces on the data"),
@@ -226,7 +227,9 @@ OptionSection run_options() {
           integer("eval_interval", &C::eval_interval, {1}, "steps between evaluations")
               .also({"eval_steps", "eval_every"}),
           integer("eval_iters", &C::eval_iters, {1}, "batches that an evaluation averages, of each split"),
-          integer("log_interval", &C::log_interval, {1}, "steps between reports").also({"logging_steps"}),
+          integer("log_interval", &C::log_interval, {1},
+                  "steps between reports; the first, the last, an evaluated and a skipped step have one too")
+              .also({"logging_steps"}),
           integer("checkpoint_interval", &C::checkpoint_interval, {0}, "steps between checkpoints; 0: as eval_interval")
               .also({"save_steps", "save_interval", "ckpt_interval"}),
           integer("keep_checkpoints", &C::keep_checkpoints, {0}, "newest checkpoints to keep; 0: all")
