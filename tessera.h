@@ -113,6 +113,7 @@
 #include "trainers/progress.h"
 #include "trainers/rank.h"
 #include "trainers/report.h"
+#include "trainers/resume_check.h"
 #include "trainers/run_folder.h"
 #include "trainers/run_on_ranks.h"
 #include "trainers/sampler.h"
