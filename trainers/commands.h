@@ -15,7 +15,7 @@ int run_check(std::span<const std::string> arguments);
 int run_verify_resume(std::span<const std::string> arguments);
 /// Prints continuations of a prompt by the model of a run folder.
 int run_sample(std::span<const std::string> arguments);
-/// Prints the losses of the model of a run folder.
+/// Prints training and validation loss of a run folder's model, and of a task the share of exact answers.
 int run_eval(std::span<const std::string> arguments);
 
 }  // namespace tessera

@@ -29,7 +29,7 @@ constexpr tessera::Command kCommands[] = {
      tessera::run_replay,
      {},
      "The folder autopsy_... was written by the training, which said so."},
-    {"eval", "RUN [--key=value ...]", "print the losses of the model of a run folder", tessera::run_eval},
+    {"eval", "RUN [--key=value ...]", "print training and validation loss of a run folder's model", tessera::run_eval},
     {"bench", "comm [--ranks=N] [--key=value ...]", "measure how fast ranks add up tensors", tessera::run_bench,
      "Several ranks"},
     {"config", "[CONFIG] [--key=value ...]", "print the settings that a run would use", tessera::run_config},
