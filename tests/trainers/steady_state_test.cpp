@@ -13,13 +13,7 @@ namespace {
 using testing::Each;
 using testing::Eq;
 
-TEST(SteadyState, StepsAllocateAlikeAndNothingFromTheSystem) {
-  const TemporaryFolder folder;
-  write_toy_text(folder.path(), "the five boxing wizards jump quickly", 100);
-  Config config = toy_config(folder.path());
-  config.block_size = 16;
-  config.batch_size = 2;
-  config.gradient_accumulation_steps = 2;
+void expect_alike_steps(const Config& config) {
   Trainer trainer(config);
   std::vector<int64_t> requests, from_system, in_use;
   for (int step = 0; step < 12; ++step) {
@@ -35,6 +29,27 @@ TEST(SteadyState, StepsAllocateAlikeAndNothingFromTheSystem) {
   EXPECT_GT(requests.front(), 0);
   EXPECT_THAT(from_system, Each(Eq(0)));
   EXPECT_THAT(in_use, Each(Eq(in_use.front())));
+}
+
+TEST(SteadyState, StepsAllocateAlikeAndNothingFromTheSystem) {
+  const TemporaryFolder folder;
+  write_toy_text(folder.path(), "the five boxing wizards jump quickly", 100);
+  Config gpt = toy_config(folder.path());
+  gpt.block_size = 16;
+  gpt.batch_size = 2;
+  gpt.gradient_accumulation_steps = 2;
+  gpt.bias = true;
+  Config llama = gpt;
+  llama.bias = false;
+  llama.norm = Norm::Kind::rms;
+  llama.position = LanguageModel::Position::rotary;
+  llama.activation = FeedForward::Kind::swiglu;
+  llama.kv_heads = 1;
+  llama.tie_embeddings = false;
+  for (const Config& config : {gpt, llama}) {
+    SCOPED_TRACE(testing::Message() << "bias = " << config.bias);
+    expect_alike_steps(config);
+  }
 }
 
 }  // namespace
