@@ -15,6 +15,7 @@
 #include "trainers/config/describe.h"
 #include "trainers/nearest.h"
 #include "trainers/say.h"
+#include "trainers/stop_signal.h"
 #include "trainers/usage_error.h"
 
 namespace tessera {
@@ -118,6 +119,7 @@ int run_config(std::span<const std::string> arguments) {
 
 int exit_code_of(int (*program)(std::span<const std::string> words), std::span<const std::string> words) {
   constexpr int kFailure = 1, kUsage = 2;
+  explain_shortened_files();
   try {
     const int code = program(words);
     if (code != 0 || !output_is_lost()) return code;

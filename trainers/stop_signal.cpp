@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstddef>
 #include <ctime>
+#include <string_view>
 
 #include <unistd.h>
 
@@ -24,6 +25,14 @@ void on_signal(int number) {
   received_signal = number;
 }
 
+void on_bus_error(int) {
+  constexpr std::string_view kSentence =
+      "tessera: data: a file became shorter while it was read (SIGBUS); write new data beside the old and rename it, "
+      "and go on from the latest checkpoint with --init_from=resume\n";
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kSentence.data(), kSentence.size());
+  _exit(1);
+}
+
 }  // namespace
 
 // The handler runs on a stack of its own: generated matrix kernels keep data beyond the stack pointer, which a signal
@@ -42,6 +51,12 @@ void catch_stop_signals() {
     action.sa_flags = SA_ONSTACK | SA_RESTART;
     sigaction(signal, &action, nullptr);
   }
+}
+
+void explain_shortened_files() {
+  struct sigaction action {};
+  action.sa_handler = on_bus_error;
+  sigaction(SIGBUS, &action, nullptr);
 }
 
 int stop_signal() { return received_signal; }

@@ -20,6 +20,7 @@ using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
 using ::testing::MatchesRegex;
 using ::testing::Not;
+using ::testing::StartsWith;
 namespace fs = std::filesystem;
 
 TEST_F(ProgramTest, ARunFolderHoldsEverything) {
@@ -205,6 +206,18 @@ TEST_F(ProgramTest, AVocabularyWithoutNewLinesIsSampledToo) {
   folder_.write("line.txt", std::string(500, 'a') + std::string(500, 'b'));
   EXPECT_THAT(good({"train", "toy.cfg", "--data=line.txt"}), Not(HasSubstr("no sample was drawn")));
   EXPECT_THAT(good({"sample", "run", "--num_samples=1"}), MatchesRegex("(.|\n)*[ab]{6}\n"));
+}
+
+// Token files are read where they lie, page by page.
+TEST_F(ProgramTest, DataThatShrinksWhileItIsReadIsSaid) {
+  const fs::path tokens = folder_.write("tokens.bin", std::string(1 << 20, '\0'));
+  Program training(folder_, {"train", "toy.cfg", "--data=tokens.bin", "--max_iters=1000000", "--log_interval=1000000"});
+  ASSERT_TRUE(eventually([&] { return fs::exists(folder_ / "run/latest"); }));
+  fs::resize_file(tokens, 0);
+  const Outcome outcome = training.wait();
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, StartsWith("tessera: data: a file became shorter while it was read"));
+  EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1);
 }
 
 }  // namespace
