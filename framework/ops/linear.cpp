@@ -175,7 +175,7 @@ Tensor joint_bias(const Variable& bias1, const Variable& bias2, int64_t n1, int6
     if (const Tensor both = joined(bias1.value(), bias2.value()); both.defined()) return both;
   }
   const Variable& first = bias1.defined() ? bias1 : bias2;
-  const Tensor both = Tensor::zeros({n}, first.dtype(), first.device());
+  Tensor both = Tensor::zeros({n}, first.dtype(), first.device());
   if (bias1.defined()) both.slice(0, 0, n1).copy_from(bias1.value());
   if (bias2.defined()) both.slice(0, n1, n).copy_from(bias2.value().to(first.dtype()));
   return both;
