@@ -172,7 +172,7 @@ Tensor joined(const Tensor& first, const Tensor& second) {
 Tensor joint_bias(const Variable& bias1, const Variable& bias2, int64_t n1, int64_t n) {
   if (!bias1.defined() && !bias2.defined()) return {};
   if (bias1.defined() && bias2.defined()) {
-    if (const Tensor both = joined(bias1.value(), bias2.value()); both.defined()) return both;
+    if (Tensor both = joined(bias1.value(), bias2.value()); both.defined()) return both;
   }
   const Variable& first = bias1.defined() ? bias1 : bias2;
   Tensor both = Tensor::zeros({n}, first.dtype(), first.device());
