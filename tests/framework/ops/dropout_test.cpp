@@ -23,9 +23,9 @@ TEST(Dropout, EveryDtypeAndItsGradient) {
   }
   EXPECT_GT(dropped, 10);
   EXPECT_LT(dropped, 35);
-  check_op(op, {x}, expected, options);
+  check_op(op, {x}, expected, {.pass = options});
   for (size_t i = 0; i < y.size(); ++i) expected[i] += doubles(residual)[i];
-  check_op(with_residual, {x, residual}, expected, options);
+  check_op(with_residual, {x, residual}, expected, {.pass = options});
 }
 
 std::vector<double> dropped(const Tensor& x, const Pass::Options& options, const Site& site = kSite) {
