@@ -1,6 +1,7 @@
 // The numbers of attention: sizes, dtypes, strides, threads.
 #include "kernels/flash_attention/flash_attention.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
@@ -45,9 +46,10 @@ TEST_P(FlashAttentionLengths, BothWays) {
       const AttentionAnswer found = run_attention(c, DType::f32), exact = exact_attention(c);
       EXPECT_LT(relative_error(found.out, exact.out), 1e-5) << c.describe();
       EXPECT_LT(relative_error(found.lse, exact.lse), 1e-5) << c.describe();
-      EXPECT_LT(relative_error(found.dq, exact.dq), 1e-5) << c.describe();
-      // With one key the exact dk is zero, and N roundings add up.
-      EXPECT_LT(relative_error(found.dk, exact.dk), M == 1 ? 1e-4 : 1e-5) << c.describe();
+      // With one key the exact dq and dk are zero: what is left are roundings, of which dk adds up N.
+      const double of_zero = 1e-4, of_sum = of_zero * std::sqrt(std::max(1.0, static_cast<double>(c.N) / 200));
+      EXPECT_LT(relative_error(found.dq, exact.dq), M == 1 ? of_zero : 1e-5) << c.describe();
+      EXPECT_LT(relative_error(found.dk, exact.dk), M == 1 ? of_sum : 1e-5) << c.describe();
       EXPECT_LT(relative_error(found.dv, exact.dv), 1e-5) << c.describe();
     }
   }
