@@ -153,7 +153,7 @@ AttentionPlan FlashAttentionTwo::plan(int64_t batch, int64_t n, int64_t m, DType
 // Made once for each device: a copy from the host in every forward would make it wait.
 Tensor alibi_slopes(int64_t heads, Device device) {
   static std::mutex mutex;
-  static std::map<std::pair<int64_t, int>, Tensor> made;
+  static auto& made = *new std::map<std::pair<int64_t, int>, Tensor>;  // outlives whatever frees memory at exit
   const std::scoped_lock lock(mutex);
   Tensor& slopes = made[{heads, device.is_cpu() ? -1 : device.index}];
   if (!slopes.defined()) slopes = Tensor::from(alibi_ratios(heads), {heads}, device);
