@@ -226,9 +226,20 @@ void multiply_f32(const Product& product) {
          static_cast<int>(status), a.shape[0], a.shape[1], b.shape[0], b.shape[1]);
 }
 
+namespace {
+
+/// DNNL_MAX_CPU_ISA may forbid the library what the CPU has; 0 is no limit.
+[[maybe_unused]] bool library_may_use_bf16() {
+  constexpr auto kBf16 = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  const auto allowed = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  return allowed == 0 || (allowed & kBf16) == kBf16;
+}
+
+}  // namespace
+
 bool has_bf16_products() {
 #ifdef __x86_64__
-  static const bool has = __builtin_cpu_supports("avx512bf16");
+  static const bool has = __builtin_cpu_supports("avx512bf16") && library_may_use_bf16();
   return has;
 #else
   return false;
