@@ -35,6 +35,10 @@ void let_rank_0_speak() {
 
 bool is_help(std::string_view word) { return word == "--help" || word == "-h"; }
 
+bool is_version(std::string_view word) { return word == "version" || word == "--version"; }
+
+bool is_built_in(std::string_view word) { return word == "help" || is_help(word) || is_version(word); }
+
 const Command* find_command(std::span<const Command> commands, std::string_view name) {
   const auto found = std::ranges::find(commands, name, &Command::name);
   return found == commands.end() ? nullptr : &*found;
@@ -91,12 +95,12 @@ int dispatch(std::span<const Command> commands, std::span<const std::string> wor
   if (words.empty()) throw UsageError("a command is missing; `tessera help` lists the commands");
   const std::string& name = words.front();
   const auto arguments = words.subspan(1);
-  if (name == "version" || name == "--version") {
+  if (is_version(name)) {
     say("tessera {}\n", kVersion);
     return 0;
   }
   if (name == "help" || is_help(name)) {
-    if (arguments.empty()) return print_overview(commands);
+    if (arguments.empty() || is_built_in(arguments.front())) return print_overview(commands);
     const Command* command = find_command(commands, arguments.front());
     if (!command) refuse_unknown(commands, arguments.front());
     return print_help(*command);

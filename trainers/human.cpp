@@ -30,8 +30,8 @@ std::string human_real(double value, int decimals) {
 }
 
 std::string human_loss(double value) {
-  const bool small = value != 0 && std::abs(value) < 1e-3;
-  return small ? fmt::format("{:.1e}", value) : human_real(value, 4);
+  const bool small = value != 0 && std::abs(value) < 1e-3, large = std::isfinite(value) && std::abs(value) >= 1e7;
+  return small || large ? fmt::format("{:.1e}", value) : human_real(value, 4);
 }
 
 std::string human_integer(int64_t value) {

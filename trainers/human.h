@@ -12,7 +12,7 @@ std::string human_count(double value);
 /// The value with so many decimals; `nan` without the sign that some hardware gives it, or `inf`.
 std::string human_real(double value, int decimals);
 
-/// Four decimals, and an exponent where they would hide the value: 1.6556, 2.7e-06.
+/// Four decimals, and an exponent where they would hide the value or fill the line: 1.6556, 2.7e-06, 2.2e+57.
 std::string human_loss(double value);
 
 /// A count with its thousands apart: 491,520.

@@ -35,7 +35,8 @@ double PlotAxis::position(double value) const {
 }
 
 PlotAxis linear_axis(double low, double high, int count, double smallest_step) {
-  if (!(high > low)) {
+  const double resolution = 1e-9 * std::max(std::abs(low), std::abs(high));  // ticks closer than that are one number
+  if (!(high - low > resolution)) {
     const double margin = std::max(std::abs(low) * 0.05, 1e-3);
     low -= margin;
     high += margin;

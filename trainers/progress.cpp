@@ -169,7 +169,7 @@ void Progress::evaluation(const StepReport& report) {
   const auto add = [&](const std::string& part) { text += std::exchange(separator, ", ") + part; };
   if (report.eval_train_loss) add("train loss " + human_loss(*report.eval_train_loss));
   if (report.val_loss) add("val loss " + human_loss(*report.val_loss));
-  if (report.val_accuracy) add(fmt::format("accuracy {:.1f}%", 100 * *report.val_accuracy));
+  if (report.val_accuracy) add(fmt::format("exact match {:.1f}%", 100 * *report.val_accuracy));
   line(text);
 }
 

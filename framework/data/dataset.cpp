@@ -148,6 +148,17 @@ std::vector<std::string> missing_pieces(const DataSet::Options& options, const T
                       tokenizer.vocab_size(), options.tokenizer)};
 }
 
+/// What is told of a text with the one character that subwords cannot give back.
+std::vector<std::string> lost_character(const DataSet::Options& options, const Tokenizer& tokenizer, const Text& text) {
+  const auto parts = text.parts();
+  const auto has_it = [](std::string_view part) { return part.find("\xE2\x96\x81") != part.npos; };
+  if (tokenizer.kind() != "sentencepiece" || std::ranges::none_of(parts, has_it)) return {};
+  return {
+      fmt::format("{}: holds U+2581 (lower one eighth block), which stands for a space in SentencePiece and becomes "
+                  "one; tokenizer = char and byte keep it",
+                  options.source)};
+}
+
 /// A batch whose rows `fill(row, ids, targets)` writes.
 template <class Fill>
 Batch filled(Rows rows, int64_t block_size, int64_t counted, Fill&& fill) {
@@ -225,6 +236,7 @@ DataSet DataSet::open_text(const Options& options) {
   data.source_ = std::make_shared<TokenRows>(tokens.slice(0, border), tokens.slice(border, tokens.size()), options);
   data.tell(text.notices);
   data.tell(missing_pieces(options, data.tokenizer_));
+  data.tell(lost_character(options, data.tokenizer_, text));
   data.fingerprint_ = hexadecimal(tokens.survey(0).fingerprint);
   return data;
 }

@@ -1,6 +1,6 @@
 // A file seen as memory: read-only, 64-bit offsets, paged in on first touch. The bytes live as long as any copy of the
-// handle. Another process that shortens the file while it is mapped ends this one with SIGBUS; replacing it is
-// harmless.
+// handle. Another process that shortens the file while it is mapped ends this one with SIGBUS, except that what goes
+// missing within a page reads as zeros; replacing the file is harmless.
 #pragma once
 
 #include <cstddef>

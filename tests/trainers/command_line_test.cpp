@@ -62,6 +62,9 @@ TEST(CommandLine, UsageErrorsExitWithTwoAndOthersWithOne) {
 TEST(CommandLine, HelpListsCommandsAndKeys) {
   EXPECT_THAT(outcome_of({"help"}).out, HasSubstr("train CONFIG [--key=value ...]"));
   EXPECT_EQ(outcome_of({"--help"}).out, outcome_of({"help"}).out);
+  for (const char* built_in : {"help", "version", "--help"}) {
+    EXPECT_EQ(outcome_of({"help", built_in}).out, outcome_of({"help"}).out);
+  }
   const Outcome train = outcome_of({"train", "x.cfg", "--help"});
   EXPECT_EQ(train.code, 0);
   EXPECT_THAT(train.out, HasSubstr("Usage: tessera train CONFIG"));

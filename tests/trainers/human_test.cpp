@@ -37,6 +37,8 @@ TEST(Human, Losses) {
   EXPECT_EQ(human_loss(0.001), "0.0010");
   EXPECT_EQ(human_loss(2.71e-6), "2.7e-06");
   EXPECT_EQ(human_loss(0), "0.0000");
+  EXPECT_EQ(human_loss(1234567.5), "1234567.5000");
+  EXPECT_EQ(human_loss(-2.2e57), "-2.2e+57");
   EXPECT_EQ(human_loss(-std::numeric_limits<double>::quiet_NaN()), "nan");
 }
 

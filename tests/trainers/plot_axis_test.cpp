@@ -35,6 +35,14 @@ TEST(LinearAxis, WidensWhereEverythingIsEqual) {
   }
 }
 
+TEST(LinearAxis, WidensWhereOnlyRoundingDiffers) {
+  for (const double value : {3.3322045101752034, -3.0, 1e9}) {
+    const PlotAxis axis = linear_axis(value, std::nextafter(value, 1e300), 5);
+    EXPECT_NEAR(axis.position(value), 0.5, 1e-6);
+    EXPECT_LE(axis.ticks.size(), 7U);
+  }
+}
+
 TEST(LogarithmicAxis, MarksAsManyDecadesAsFit) {
   EXPECT_THAT(labels(logarithmic_axis(0.003, 5, 6)), ElementsAre("0.01", "0.1", "1"));
   EXPECT_THAT(labels(logarithmic_axis(0.15, 4.2, 6)), ElementsAre("0.2", "0.5", "1", "2"));

@@ -142,7 +142,7 @@ TEST(Progress, OnATerminalOneLineIsRedrawnAndOthersStayAbove) {
     report.val_accuracy = 0.5;
     progress.evaluation(report);
     progress.line("saved");
-    EXPECT_THAT(fake.screen(), ElementsAre("step 51: train loss 1.5440, val loss 1.7220, accuracy 50.0%", "saved",
+    EXPECT_THAT(fake.screen(), ElementsAre("step 51: train loss 1.5440, val loss 1.7220, exact match 50.0%", "saved",
                                            HasSubstr(" 51/100 |")));
     progress.step(report_of(52), false);
   }

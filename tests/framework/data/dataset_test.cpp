@@ -133,6 +133,9 @@ TEST_F(Data, BytesAndSubwordsAreTokensToo) {
       ElementsAre(ContainsRegex("gives no more than [0-9]+ pieces, fewer than tokenizer = sentencepiece:4096")));
   subwords.trained_with = data.tokenizer();
   EXPECT_THAT(DataSet::open(subwords).notices(), IsEmpty());
+  DataSet::Options block = options("c.txt", story() + "\u2581 " + story());
+  block.tokenizer = "sentencepiece:320";
+  EXPECT_THAT(DataSet::open(block).notices(), ElementsAre(HasSubstr("c.txt: holds U+2581")));
   EXPECT_THAT(story(), HasSubstr(data.tokenizer().decode(data.evaluation_batch(Split::train, {0, 1}, 1).ids)));
 #endif
 }
