@@ -1,8 +1,23 @@
 #include "framework/autograd/graph.h"
 
+#include <algorithm>
+
 #include "kernels/common/error.h"
 
 namespace tessera {
+namespace {
+
+// A slot for the second role of an input: an op may write to the targets of all its inputs at once.
+SlotPtr apart(const SlotPtr& input) {
+  return std::make_shared<SlotState>(SlotState{.producer = input->producer,
+                                               .shape = input->shape,
+                                               .dtype = GradientSlot(input).dtype(),
+                                               .device = input->device,
+                                               .gradient = {},
+                                               .parameter = nullptr});
+}
+
+}  // namespace
 
 SlotPtr Graph::slot_of(const Variable& variable) {
   if (!variable.wants_gradient()) return nullptr;
@@ -54,8 +69,15 @@ void Graph::run(Node& node) {
   }
   if (!arrived) return;
   std::vector<GradientSlot> slots;
-  for (const SlotPtr& input : node.inputs) slots.emplace_back(input);
+  std::vector<std::pair<SlotPtr, SlotPtr>> repeated;  // and where its further gradient collects
+  for (auto input = node.inputs.begin(); input != node.inputs.end(); ++input) {
+    const bool again = *input && std::find(node.inputs.begin(), input, *input) != input;
+    slots.emplace_back(again ? repeated.emplace_back(*input, apart(*input)).second : *input);
+  }
   node.backward(gradients, slots);
+  for (const auto& [input, further] : repeated) {
+    if (further->gradient.defined()) GradientSlot(input).add(further->gradient);
+  }
   if (observer_) observer_(node);
 }
 

@@ -2,6 +2,8 @@
 // views of one projection are laid out like it, so they can be handed back as one tensor.
 #include "kernels/flash_attention/flash_attention.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "framework/ops.h"
@@ -139,17 +141,25 @@ struct Layout {
   Shape q, k;  // of q; of k and v
   DType dtype;
   Device device;
-  bool joint;  // cut from one [B, N, heads, D], as q, k and v were
+  bool joint;  // cut from one [B, N, heads, D], as q, k and v were: each head once
   int64_t q_head, k_head, v_head;
 };
 
+/// Whether the heads of the parts, in the order of their offsets, lie one behind the other.
+bool follow_each_other(std::array<const Tensor*, 3> parts) {
+  std::ranges::sort(parts, {}, &Tensor::offset);
+  const auto end = [](const Tensor& part) { return part.offset() + part.dim(2) * part.dim(3); };
+  return end(*parts[0]) == parts[1]->offset() && end(*parts[1]) == parts[2]->offset();
+}
+
 Layout layout_of(const Triple& x) {
   const int64_t heads = x.q.dim(2) + 2 * x.k.dim(2);
-  const bool joint = x.q.shares_memory_with(x.k) && x.k.shares_memory_with(x.v) && x.q.dim(1) == x.k.dim(1) &&
+  const bool alike = x.q.shares_memory_with(x.k) && x.k.shares_memory_with(x.v) && x.q.dim(1) == x.k.dim(1) &&
                      x.q.strides() == x.k.strides() && x.k.strides() == x.v.strides() &&
                      x.q.strides()[1] == heads * x.q.dim(3);
   const int64_t first = std::min({x.q.offset(), x.k.offset(), x.v.offset()});
   const auto head = [&](const Tensor& part) { return (part.offset() - first) / part.dim(3); };
+  const bool joint = alike && follow_each_other({&x.q, &x.k, &x.v});
   return {x.q.shape(), x.k.shape(), x.q.dtype(), x.q.device(), joint, head(x.q), head(x.k), head(x.v)};
 }
 

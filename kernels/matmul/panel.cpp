@@ -30,7 +30,7 @@ bool start(const Panel& panel, const Out<2>& sum) {
 
   const auto [rows, columns] = sum.shape;
   T* buffer = workspace<T, 0>(2 * columns);
-  const T* bias = panel.bias ? load_run(panel.bias, 0, columns, buffer) : nullptr;
+  const T* bias = panel.bias ? load_run(panel.bias, 0, columns, buffer, panel.bias.strides[0]) : nullptr;
   T* const other = buffer + columns;
   for (int64_t i = 0; i < rows; ++i) {
     T* to = sum.as<T>() + i * sum.strides[0];

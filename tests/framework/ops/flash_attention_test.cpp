@@ -1,32 +1,8 @@
 // The op: shapes, dtypes, masks and gradients as a graph sees them. Tiles and all combinations are the kernel's tests.
-#include <gtest/gtest.h>
-
-#include "framework/ops.h"
-#include "tests/framework/ops/op_check.h"
-#include "tests/framework/ops/plain_attention.h"
-#ifdef TESSERA_SIMT
-#include "kernels/simt/runtime.h"
-#endif
+#include "tests/framework/ops/attention_op.h"
 
 namespace tessera {
 namespace {
-
-using ops::FlashAttentionOptions;
-
-Op attention(const FlashAttentionOptions& options) {
-  return [options](std::span<const Variable> v) { return ops::flash_attention(v[0], v[1], v[2], options); };
-}
-
-class FlashAttentionOp : public testing::Test {
- protected:
-  const Tensor q_ = uniform({2, 5, 4, 3}, 1, -2, 2), k_ = uniform({2, 7, 2, 3}, 2, -2, 2),
-               v_ = uniform({2, 7, 2, 3}, 3);
-  const std::vector<Tensor> inputs_{q_, k_, v_};
-
-  void check(const FlashAttentionOptions& options, const PlainAttention& plain) const {
-    check_op(attention(options), inputs_, plain(q_, k_, v_), {.roundings = 2});  // of the weights and of the result
-  }
-};
 
 TEST_F(FlashAttentionOp, GroupsOfHeadsAndTwoLengths) { check({}, {}); }
 
@@ -181,72 +157,6 @@ TEST_F(FlashAttentionOp, DropoutDoesNotDependOnHowTheBatchIsSplit) {
   }
 }
 
-// ── A core in 16 bit ──
-
-class NarrowCore : public FlashAttentionOp, public testing::WithParamInterface<std::tuple<DType, DType>> {};
-
-TEST_P(NarrowCore, CloseToTheWideOneInTheDtypeThatCame) {
-  const auto [wide, core] = GetParam();
-  const int roundings = 3;  // of the inputs, of the weights and of the result
-  std::vector<Tensor> inputs;
-  for (const Tensor& input : inputs_) inputs.push_back(input.to(wide));
-  const OpResult exact = run_op(attention({.causal = true}), inputs_, {});
-  const OpResult result = run_op(attention({.causal = true, .compute_dtype = core}), inputs, {});
-  EXPECT_EQ(result.y.dtype(), wide);
-  EXPECT_GT(distance(doubles(result.y), doubles(exact.y)), 1e-6) << "not computed in 16 bit";
-  EXPECT_LE(distance(doubles(result.y), doubles(exact.y)), allowed_error(exact.y, core, 2, roundings));
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(result.gradients[i].dtype(), wide);
-    EXPECT_LE(distance(doubles(result.gradients[i]), doubles(exact.gradients[i])),
-              allowed_error(exact.gradients[i], core, 3, roundings));
-  }
-}
-
-// A float16 core computes with gradients multiplied by a power of two: tiny and huge ones keep their digits.
-TEST_P(NarrowCore, GradientsOfAnyMagnitude) {
-  const auto [wide, core] = GetParam();
-  std::vector<Tensor> inputs;
-  for (const Tensor& input : inputs_) inputs.push_back(input.to(wide));
-  const Tensor dy = uniform(q_.shape(), 6).to(wide);
-  const OpResult plain = run_op(attention({.compute_dtype = core}), inputs, {}, dy);
-  for (const double magnitude : {0x1p-60, 0x1p-20, 0x1p+30}) {
-    const Tensor scaled = ops::scale(dy, magnitude).value();
-    const OpResult result = run_op(attention({.compute_dtype = core}), inputs, {}, scaled);
-    for (int i = 0; i < 3; ++i) {
-      std::vector<double> expected = doubles(plain.gradients[i]);
-      for (double& value : expected) value *= magnitude;
-      EXPECT_LE(distance(doubles(result.gradients[i]), expected), 1e-12) << magnitude;
-    }
-  }
-  const OpResult zero = run_op(attention({.compute_dtype = core}), inputs, {}, Tensor::zeros(q_.shape(), wide));
-  for (const Tensor& gradient : zero.gradients) EXPECT_EQ(distance(doubles(gradient), doubles(gradient)), 0);
-  const OpResult infinite =
-      run_op(attention({.compute_dtype = core}), inputs, {}, Tensor::full(q_.shape(), INFINITY, wide));
-  for (const double value : doubles(infinite.gradients[2])) EXPECT_FALSE(std::isfinite(value));
-}
-
-#ifdef TESSERA_SIMT
-// The power of two is found and used on the device.
-TEST(NarrowCoreOnDevice, TheHostWaitsForNothing) {
-  const Device device = test_device();
-  if (device.is_cpu()) GTEST_SKIP() << "the CPU is the host";
-  const Tensor x = uniform({1, 5, 2, 8}, 1).to(DType::f32).to(device);
-  const auto step = [&] {
-    const Pass pass = Pass::recording({});
-    const Variable q = pass.leaf(x);
-    backward(ops::flash_attention(q, q, q, {.compute_dtype = DType::f16}), x);
-  };
-  step();  // memory is found
-  const int64_t before = simt::host_waits();
-  step();
-  EXPECT_EQ(simt::host_waits(), before);
-}
-#endif
-
-INSTANTIATE_TEST_SUITE_P(Dtypes, NarrowCore,
-                         testing::Combine(testing::Values(DType::f32, DType::f64),
-                                          testing::Values(DType::bf16, DType::f16)));
-
 // ── The rest ──
 
 // Heads cut from one projection get their gradients in one piece: the projection's backward copies nothing.
@@ -273,6 +183,37 @@ TEST_F(FlashAttentionOp, GradientsOfOneProjectionComeAsOneTensor) {
     EXPECT_TRUE(arrived.shares_memory_with(gradients[0]));
     EXPECT_TRUE(arrived.contiguous());
   }
+}
+
+// Parts of one tensor that overlap, or that belong to different rows, get gradients of their own.
+TEST_F(FlashAttentionOp, PartsOfOneTensorInOtherArrangements) {
+  const auto copied = [](const Variable& x) { return ops::scale(x, 1); };
+  const auto expect_as_of_copies = [&](const Shape& shape, auto cut) {
+    const Op in_place = [=](std::span<const Variable> v) {
+      const auto [q, k, v_] = cut(v[0]);
+      return ops::flash_attention(q, k, v_);
+    };
+    const Op of_copies = [=](std::span<const Variable> v) {
+      const auto [q, k, v_] = cut(v[0]);
+      return ops::flash_attention(copied(q), copied(k), copied(v_));
+    };
+    const std::vector<Tensor> inputs{uniform(shape, 8, -2, 2).to(test_device())};
+    const OpResult found = run_op(in_place, inputs, {}), expected = run_op(of_copies, inputs, {});
+    EXPECT_LE(distance(doubles(found.y), doubles(expected.y)), 1e-14);
+    EXPECT_LE(distance(doubles(found.gradients[0]), doubles(expected.gradients[0])), 1e-14);
+  };
+  using Parts = std::array<Variable, 3>;
+  const auto heads = [](const Variable& x, int64_t begin, int64_t count) {
+    return ops::slice(x, 2, begin, begin + count);
+  };
+  const Shape wide{2, 5, 6, 3};
+  expect_as_of_copies(wide, [=](const Variable& x) { return Parts{heads(x, 0, 2), heads(x, 0, 2), heads(x, 0, 2)}; });
+  expect_as_of_copies(wide, [=](const Variable& x) { return Parts{heads(x, 0, 2), heads(x, 1, 2), heads(x, 2, 2)}; });
+  expect_as_of_copies(wide, [=](const Variable& x) { return Parts{heads(x, 0, 4), heads(x, 4, 1), heads(x, 4, 1)}; });
+  expect_as_of_copies(wide, [=](const Variable& x) {
+    const Variable first = ops::slice(x, 0, 0, 1), second = ops::slice(x, 0, 1, 2);
+    return Parts{heads(first, 0, 2), heads(second, 2, 2), heads(second, 4, 2)};
+  });
 }
 
 TEST_F(FlashAttentionOp, PlanObeysTheBounds) {

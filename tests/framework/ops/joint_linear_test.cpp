@@ -73,6 +73,13 @@ TEST_F(JointLinear, NeighboursInMemory) {
   check_op(second_bias, {x_, w_, b2_}, projected(x_, w_, second));
 }
 
+TEST_F(JointLinear, OneWeightTwice) {
+  const Tensor twice = Tensor::empty({8, 5}, DType::f64);
+  for (const int64_t half : {0, 4}) twice.slice(0, half, half + 4).copy_from(w1_);
+  check_op([](std::span<const Variable> v) { return ops::joint_linear(v[0], v[1], v[1]); }, {x_, w1_},
+           projected(x_, twice));
+}
+
 TEST_F(JointLinear, OneBias) {
   const Tensor first = Tensor::zeros({7}, DType::f64), second = Tensor::zeros({7}, DType::f64);
   first.slice(0, 0, 4).copy_from(b1_);

@@ -47,6 +47,17 @@ TEST_F(LinearOps, WithAndWithoutBias) {
            product(x_, weight_, bias_));
 }
 
+TEST_F(LinearOps, ABiasOfAnyLayout) {
+  const Op column = [](std::span<const Variable> v) {
+    return ops::linear(v[0], v[1], ops::reshape(ops::slice(v[2], 1, 0, 1), {3}));
+  };
+  const Tensor table = uniform({3, 5}, 9);
+  check_op(column, {x_, weight_, table}, product(x_, weight_, table.slice(1, 0, 1).contiguous_copy()));
+  const Variable x(x_), weight(weight_), one(Tensor::full({1}, 5, DType::f64).expand({3}));
+  const Tensor fives = Tensor::full({3}, 5, DType::f64);
+  EXPECT_LE(distance(doubles(ops::linear(x, weight, one).value()), product(x_, weight_, fives)), 1e-14);
+}
+
 TEST_F(LinearOps, GeluFused) {
   const auto gelu = [](Activation activation, double u) {
     if (activation == Activation::gelu_exact) return 0.5 * u * std::erfc(-u / std::sqrt(2.0));

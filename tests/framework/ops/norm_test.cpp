@@ -53,6 +53,11 @@ TEST_F(NormOps, LayerNorm) {
            normalized(doubles(x_), ones_, zeros_, true));
 }
 
+TEST_F(NormOps, OneVectorAsWeightAndBias) {
+  check_op([&](std::span<const Variable> v) { return ops::layer_norm(v[0], v[1], v[1], options_); }, {x_, weight_},
+           normalized(doubles(x_), doubles(weight_), doubles(weight_), true));
+}
+
 TEST_F(NormOps, RmsNorm) {
   check_op([&](std::span<const Variable> v) { return ops::rms_norm(v[0], v[1], options_); }, {x_, weight_},
            normalized(doubles(x_), doubles(weight_), zeros_, false));
