@@ -6,11 +6,23 @@ namespace tessera {
 
 // ── Pass ──
 
-Pass Pass::recording(const Options& options) { return Pass({options, std::make_shared<Graph>()}); }
+namespace {
+
+// What a cache holds was computed by earlier passes: no gradient would reach the weights that made it.
+const Pass::Options& recordable(const Pass::Options& options) {
+  expect(options.cache == nullptr, "pass: a cache is for inference; make this pass with Pass::inference(&cache)");
+  return options;
+}
+
+}  // namespace
+
+Pass Pass::recording(const Options& options) { return Pass({recordable(options), std::make_shared<Graph>()}); }
 
 Pass Pass::inference(KvCache* cache) { return Pass({{.training = false, .cache = cache}, nullptr}); }
 
-Pass Pass::with_new_tape() const { return Pass({state_->options, std::make_shared<Graph>(), state_->observer}); }
+Pass Pass::with_new_tape() const {
+  return Pass({recordable(state_->options), std::make_shared<Graph>(), state_->observer});
+}
 
 Pass Pass::without_tape() const { return Pass({state_->options, nullptr, state_->observer}); }
 

@@ -19,16 +19,25 @@ class KvCache {
   int64_t capacity() const { return capacity_; }
 
   /// Appends k and v [B, N, KvH, D] of the layer `site`; returns views of all its keys and values [B, length + N, …].
+  /// Errors: there is no room; the site was appended to in this pass already, or missed an earlier one; B, KvH, D, the
+  /// dtype or the device are not those of the tokens before.
   std::pair<Tensor, Tensor> append(uint64_t site, const Tensor& k, const Tensor& v);
   /// Ends a forward pass over `tokens` tokens: every layer has appended them.
-  void advance(int64_t tokens) { length_ += tokens; }
+  void advance(int64_t tokens) { set_length(length_ + tokens); }
   /// Forgets everything; the memory is kept.
-  void clear() { length_ = 0; }
+  void clear() { set_length(0); }
 
  private:
+  struct Layer {
+    Tensor keys, values;
+    int64_t tokens = 0;  // that it holds: length_, and within a pass those of the pass after its append
+  };
+
+  void set_length(int64_t length);
+
   int64_t capacity_;
   int64_t length_ = 0;
-  std::unordered_map<uint64_t, std::pair<Tensor, Tensor>> layers_;
+  std::unordered_map<uint64_t, Layer> layers_;
 };
 
 }  // namespace tessera

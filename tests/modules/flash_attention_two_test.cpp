@@ -258,5 +258,26 @@ TEST(FlashAttentionTwo, ACacheGivesWhatTheWholeSequenceGives) {
   }
 }
 
+TEST(FlashAttentionTwo, ACacheRefusesWhatWouldOverwriteOrLackKeys) {
+  const Options options{.heads = 2, .dim_head = 6, .causal = true};
+  const FlashAttentionTwo layer = make(options), namesake = make(options);
+  const Tensor x = uniform({2, 3, kDim}, 1);
+  KvCache cache(9);
+  const Pass pass = Pass::inference(&cache);
+  layer(pass.input(x));
+  expect_error([&] { layer(pass.input(x)); }, "kv cache: two attention layers share a place");
+  expect_error([&] { namesake(pass.input(x)); }, "kv cache: two attention layers share a place");
+  cache.advance(3);
+  expect_error([&] { layer(pass.input(x.slice(0, 0, 1))); },
+               "kv cache: it holds 3 tokens of float64 keys [2, 9, 2, 6]");
+  const Tensor k = uniform({2, 1, 2, 6}, 2);
+  expect_error([&] { cache.append(1, k, k); },
+               "kv cache: it holds 0 tokens of an attention layer whose next is token 3");
+  cache.clear();
+  layer(pass.input(x.slice(0, 0, 1)));  // the first pass may bring another batch
+  expect_error([&] { Pass::recording({.cache = &cache}); }, "pass: a cache is for inference");
+  expect_error([&] { (void)pass.with_new_tape(); }, "pass: a cache is for inference");
+}
+
 }  // namespace
 }  // namespace tessera
