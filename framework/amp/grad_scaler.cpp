@@ -77,11 +77,11 @@ bool GradScaler::step(const Optimizer& optimizer) {
   Record& record = records_.at(&optimizer);
   expect(record.stage != Stage::stepped, "GradScaler: step was already called for this optimizer; call update first");
   record.stage = Stage::stepped;
-  StepState state = optimizer.control().read();
-  state.scale = state_.scale;
-  optimizer.control().write(state);
+  const Tensor scale = optimizer.control().scale();
+  scale.fill(state_.scale);
   optimizer.decide();
   optimizer.update();
+  scale.fill(1);  // a step without the scaler has gradients of a loss that nobody multiplied
   return record.report.finite;
 }
 

@@ -163,6 +163,21 @@ TEST(GradScaler, TheScaleCancelsInTheUpdate) {
   EXPECT_EQ(scaled.bits(), plain.bits());
 }
 
+TEST(GradScaler, LeavesNoScaleToAPlainStep) {
+  for (const bool finite : {true, false}) {
+    Fixture plain, scaled;
+    plain.set_gradient(finite ? 1 : kInfinity);
+    plain.optimizer.step();
+    GradScaler scaler({.init_scale = 1024});
+    update(scaler, scaled, finite);
+    for (Fixture* fixture : {&plain, &scaled}) {
+      fixture->set_gradient(0.25f);
+      EXPECT_EQ(fixture->optimizer.step().gradient_norm, 0.5);
+    }
+    EXPECT_EQ(scaled.bits(), plain.bits());
+  }
+}
+
 std::string message_of(const std::function<void()>& misuse) {
   try {
     misuse();
