@@ -37,7 +37,9 @@ GradientTarget GradientSlot::target() {
 
 void GradientSlot::add(const Tensor& gradient) {
   if (!wanted()) return;
-  expect(gradient.shape() == state_->shape && gradient.dtype() == dtype(),
+  // An arena keeps the gradients of 16-bit weights wider than the ops that return them.
+  const bool widened = state_->parameter && is_16bit_float(state_->dtype) && gradient.dtype() == state_->dtype;
+  expect(gradient.shape() == state_->shape && (gradient.dtype() == dtype() || widened),
          "backward: the gradient of the output of {} must be {} {}, but a consumer returned {} {}", state_->producer,
          dtype(), state_->shape, gradient.dtype(), gradient.shape());
   if (!state_->parameter && !state_->gradient.defined()) {

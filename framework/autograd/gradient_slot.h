@@ -42,7 +42,7 @@ class GradientSlot {
   /// What has been contributed so far; undefined if nothing.
   Tensor arrived() const;
 
-  /// Contributes `gradient`, of the value's shape and of `dtype()`. The first
+  /// Contributes `gradient`, of the value's shape and of `dtype()`, or of a 16-bit parameter's own. The first
   /// contribution is kept by reference; memory that somebody else still sees is never added into.
   void add(const Tensor& gradient);
 

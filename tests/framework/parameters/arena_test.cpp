@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "framework/ops.h"
 #include "tests/framework/ops/op_check.h"
 #include "tests/temporary_folder.h"
 
@@ -204,6 +205,23 @@ TEST(Arena, FrozenParametersLieOutside) {
   EXPECT_THAT(names(arena), ElementsAre("layers.1.weight", "layers.1.bias", "layers.0.bias"));
   EXPECT_FALSE(model.tied.value().shares_memory_with(arena.weights()));
   EXPECT_EQ(arena.frozen().size(), 1u);
+}
+
+// Without masters an op returns a gradient as narrow as the weight, and the arena adds it up in its own dtype.
+TEST(Arena, WidensTheGradientsOfWeightsWithoutMasters) {
+  Model model;
+  const ParameterArena arena(model, {.mirror = DType::bf16, .master_weights = false});
+  const Parameter& weight = model.layers[1].weight;
+  arena.begin_window();
+  for (const double factor : {3.0, 0x1p-10}) {
+    const Variable x = Pass::recording({}).input(Tensor::full({5, 5}, factor, DType::bf16));
+    backward(ops::sum(ops::mul(x, weight)));
+  }
+  EXPECT_EQ(weight.gradient().to_vector<float>(), std::vector<float>(25, 3 + 0x1p-10f));
+  const auto wrong = [](const Tensor& dy, GradientSlot dx) { dx.add(dy.to(DType::f16)); };
+  const Variable w = Pass::recording({}).parameter(weight);
+  expect_error([&] { backward(ops::sum(record("wrong", w.value(), wrong, w))); },
+               "parameter must be float32 [5, 5], but a consumer returned float16");
 }
 
 TEST(Parameter, AbsentSaysSo) {
