@@ -46,7 +46,7 @@ GradcheckResult compare(const std::string& what, const Tensor& point, const Tens
     const double rounding = 4e-16 * (1 + std::abs(evaluate())) / options.step;
     const double allowed =
         options.absolute_tolerance + options.relative_tolerance * std::max(std::abs(a), std::abs(n)) + rounding;
-    if (!(std::abs(a - n) <= allowed)) {
+    if (!std::isfinite(allowed) || !(std::abs(a - n) <= allowed)) {  // an infinite gradient would allow anything
       return {false, format_message("gradcheck: {}, element {}: backward says {}, the difference quotient {}",
                                     {what, i, a, n})};
     }

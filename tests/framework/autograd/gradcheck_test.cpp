@@ -1,5 +1,7 @@
 #include "framework/autograd/gradcheck.h"
 
+#include <cmath>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -49,6 +51,18 @@ TEST(Gradcheck, FindsAWrongFactor) {
   EXPECT_FALSE(result.ok);
   EXPECT_THAT(result.message, HasSubstr("input 0, element 0"));
   EXPECT_TRUE(gradcheck([](std::span<const Variable> x) { return ops::scale(x[0], -3); }, {{point}}).ok);
+}
+
+TEST(Gradcheck, FindsAGradientThatIsNotFinite) {
+  for (const double value : {HUGE_VAL, -HUGE_VAL, std::nan("")}) {
+    const auto wrong = [&](std::span<const Variable> x) {
+      const auto backward = [=](const Tensor& dy, GradientSlot dx) {
+        dx.add(Tensor::full(dy.shape(), value, DType::f64));
+      };
+      return record("wrong", x[0].value(), backward, x[0]);
+    };
+    EXPECT_FALSE(gradcheck(wrong, {{Tensor::full({2}, 1, DType::f64)}}).ok) << value;
+  }
 }
 
 }  // namespace
