@@ -96,8 +96,8 @@ struct CrossEntropyOptions {
   int32_t ignore_index = -1;
   double denominator = 0;  ///< the loss is the sum over tokens divided by this; 0: the number of tokens that count
 };
-/// Softmax cross-entropy of logits [..., V] against targets i32 [...] → scalar. Logits that nobody else holds, as those
-/// of a call's own argument, become their gradient at once and are read a single time.
+/// Softmax cross-entropy of logits [..., V] against targets i32 [...], or the same flat, → scalar. Logits that nobody
+/// else holds, as those of a call's own argument, become their gradient at once and are read a single time.
 Variable cross_entropy(Variable logits, const Tensor& targets, const CrossEntropyOptions& options = {});
 
 // ── Attention ──

@@ -3,6 +3,7 @@
 // backward.
 #include "kernels/cross_entropy/cross_entropy.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "framework/ops.h"
@@ -33,11 +34,18 @@ struct Call {
   }
 };
 
+// Targets have the shape of the logits without their last axis, or are flat.
+bool one_per_row(const Tensor& targets, const Tensor& logits) {
+  const Shape& shape = logits.shape();
+  if (targets.numel() * shape[-1] != logits.numel()) return false;
+  return targets.rank() == 1 ||
+         std::equal(targets.shape().begin(), targets.shape().end(), shape.begin(), shape.end() - 1);
+}
+
 Call make_call(const Variable& logits, const Tensor& targets, const CrossEntropyOptions& options) {
-  expect(
-      logits.rank() >= 1 && targets.dtype() == DType::i32 && targets.numel() * logits.dim(-1) == logits.value().numel(),
-      "cross_entropy: logits {} and {} targets {} do not fit; targets are int32, one per row of logits", logits.shape(),
-      targets.dtype(), targets.shape());
+  expect(logits.rank() >= 1 && targets.dtype() == DType::i32 && one_per_row(targets, logits.value()),
+         "cross_entropy: logits {} and {} targets {} do not fit; targets are int32, one per row of logits",
+         logits.shape(), targets.dtype(), targets.shape());
   const Tensor x = logits.value().rows(), ids = targets.to(x.device()).to_contiguous().view({-1});
   const DType dtype = accumulate_dtype(x.dtype());
   const double count = options.denominator > 0 ? options.denominator : count_targets(ids, options.ignore_index);

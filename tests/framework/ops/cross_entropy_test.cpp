@@ -158,6 +158,12 @@ TEST(CrossEntropy, SaysWhichTargetIsBad) {
   expect_error([&] { loss({0, -2, 0, 0, 0, 0}); }, "cross_entropy: target 1 is -2");
   expect_error([&] { loss({0, 0, 0}); }, "cross_entropy: logits [2, 3, 11] and int32 targets [3] do not fit");
   expect_error([&] { ops::cross_entropy(logits, Tensor::zeros({2, 3}, DType::f32)); }, "do not fit");
+  expect_error(
+      [&] {
+        ops::cross_entropy(logits, Tensor::zeros({3, 2}, DType::i32));
+      },
+      "cross_entropy: logits [2, 3, 11] and int32 targets [3, 2] do not fit");
+  expect_error([&] { ops::cross_entropy(logits, Tensor::zeros({2, 3, 1}, DType::i32)); }, "do not fit");
 }
 
 }  // namespace
