@@ -23,8 +23,8 @@ concept Module = Visitable<T> && std::movable<T> && !std::copyable<T>;
 template <Module Model>
 void to(Model& model, Device device) {
   for (const ParameterPtr& parameter : parameters(model)) {
-    expect(!parameter->in_arena, "to: parameter '{}' lies in an arena; build the arena on {} instead", parameter->name,
-           to_string(device));
+    expect(parameter->arenas == 0, "to: parameter '{}' lies in an arena; build the arena on {} instead",
+           parameter->name, to_string(device));
     parameter->value = parameter->value.to(device);
     parameter->gradient = {};
   }

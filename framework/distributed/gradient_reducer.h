@@ -29,6 +29,7 @@ class GradientReducer {
   /// Both must outlive the reducer. The arena's size must split into as many parts as there are ranks
   /// (`ParameterArena::Options::parts`).
   GradientReducer(const ParameterArena& arena, Communicator& communicator, const Options& options);
+  GradientReducer(const ParameterArena&& arena, Communicator& communicator, const Options& options) = delete;
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 

@@ -21,6 +21,10 @@ class Optimizer {
             const StepState& initial = {}, std::vector<ArenaRange> owned = {});
   Optimizer(const ParameterArena& arena, const Sgd::Options& rule, StepPolicy policy = {},
             const StepState& initial = {}, std::vector<ArenaRange> owned = {});
+  Optimizer(const ParameterArena&& arena, const AdamW::Options& rule, StepPolicy policy = {},
+            const StepState& initial = {}, std::vector<ArenaRange> owned = {}) = delete;
+  Optimizer(const ParameterArena&& arena, const Sgd::Options& rule, StepPolicy policy = {},
+            const StepState& initial = {}, std::vector<ArenaRange> owned = {}) = delete;
 
   /// Ends the window, then scan, decide and update. Returns the state after the step; waits for the device.
   StepState step() const;

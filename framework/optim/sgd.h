@@ -19,6 +19,7 @@ class Sgd {
   /// The arena must outlive the optimizer, which updates the elements `owned` of it (empty: all).
   /// Throws where an option is out of range.
   Sgd(const ParameterArena& arena, const Options& options, std::vector<ArenaRange> owned = {});
+  Sgd(const ParameterArena&& arena, const Options& options, std::vector<ArenaRange> owned = {}) = delete;
 
   /// Updates the weights and their mirror as `state` says; with apply = 0 it changes nothing.
   void step(const StepState* state) const;

@@ -17,7 +17,7 @@ Tensor part(const Tensor& buffer, const ParameterArena::Entry& entry) {
 // Repoints the parameter to `memory`, which takes over the values that there are, or gets the first ones.
 void move_into(const Tensor& memory, ParameterState& parameter, uint64_t seed) {
   const Tensor before = std::exchange(parameter.value, memory);
-  parameter.in_arena = true;
+  ++parameter.arenas;
   if (before.defined()) memory.copy_from(before.to(memory.device()));
   else draw_initial_values(parameter, seed);
 }
@@ -42,7 +42,7 @@ ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Optio
       frozen_.push_back(parameter);
       continue;
     }
-    expect(!parameter->in_arena, "arena: parameter '{}' already lies in an arena", parameter->name);
+    expect(parameter->arenas == 0, "arena: parameter '{}' already lies in an arena", parameter->name);
     const int64_t begin = end;
     entries_.push_back({parameter, begin, begin + parameter->shape.numel()});
     end = rounded_up(entries_.back().end, alignment);
@@ -62,6 +62,16 @@ ParameterArena::ParameterArena(std::vector<ParameterPtr> parameters, const Optio
     move_into(Tensor::empty(parameter->shape, weight_dtype, options.device), *parameter, options.seed);
   }
   refresh_mirror();
+}
+
+ParameterArena::~ParameterArena() {
+  for (const Entry& entry : entries_) {
+    ParameterState& parameter = *entry.parameter;
+    --parameter.arenas;
+    parameter.gradient = parameter.mirror = {};
+    parameter.gradient_written = false;
+  }
+  for (const ParameterPtr& parameter : frozen_) --parameter->arenas;
 }
 
 std::vector<ArenaRange> ParameterArena::or_all(std::vector<ArenaRange> ranges) const {

@@ -42,6 +42,10 @@ class ParameterArena {
       : ParameterArena((name_members(model), parameters(model)), options) {}
   /// The same for parameters that have their names.
   ParameterArena(std::vector<ParameterPtr> parameters, const Options& options);
+  ParameterArena(const ParameterArena&) = delete;  // optimizers and reducers keep its address
+  ParameterArena& operator=(const ParameterArena&) = delete;
+  /// The parameters keep their values, without gradient and mirror; another arena may take them.
+  ~ParameterArena();
 
   const Tensor& weights() const { return weights_; }
   const Tensor& gradients() const { return gradients_; }

@@ -24,7 +24,7 @@ const Tensor& Parameter::value() const {
 
 void Parameter::set_trainable(bool trainable) const {
   ParameterState& state = present();
-  expect(!state.in_arena,
+  expect(state.arenas == 0,
          "set_trainable: parameter '{}' was laid out by an arena already; freeze or thaw it before building the arena",
          state.name);
   state.trainable = trainable;

@@ -33,7 +33,7 @@ struct ParameterState {
   Tensor mirror;                  ///< the same in 16 bit, where an arena keeps it
   Tensor gradient;                ///< in the dtype of `value`; allocated by the arena or on first use
   bool gradient_written = false;  ///< false: the next contribution of this window writes instead of adding
-  bool in_arena = false;          ///< an arena holds the values, or keeps them beside it as those of a frozen one
+  int arenas = 0;                 ///< that hold the values, or keep them beside them as those of a frozen one
 };
 
 using ParameterPtr = std::shared_ptr<ParameterState>;

@@ -5,7 +5,7 @@ namespace tessera::detail {
 void Namer::name(const std::string& path, Parameter& parameter) {
   ParameterState* state = parameter.state().get();
   claim(path, state);
-  if (named_.insert(state).second && !state->in_arena) state->name = path;
+  if (named_.insert(state).second && state->arenas == 0) state->name = path;
 }
 
 void Namer::name(const std::string& path, Site& site) {

@@ -123,7 +123,7 @@ template <Visitable Model>
 void initialize(Model& model, const InitializeOptions& options = {}) {
   for (const ParameterPtr& parameter : parameters(model)) {
     expect(
-        !parameter->in_arena,
+        parameter->arenas == 0,
         "initialize: parameter '{}' lies in an arena, which gave it its values; initialize before building the arena",
         parameter->name);
   }

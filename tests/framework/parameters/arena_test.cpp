@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "framework/ops.h"
+#include "framework/optim/optimizer.h"
 #include "tests/framework/ops/op_check.h"
 #include "tests/temporary_folder.h"
 
@@ -106,6 +107,45 @@ TEST(Arena, ASecondArenaOverTheSameParametersIsRefused) {
   EXPECT_THROW(ParameterArena(model, {.dtype = DType::bf16}), Error);
 }
 
+TEST(Arena, AnotherOneMayFollowWithAThawedLayer) {
+  Model model;
+  model.layers[0].weight.set_trainable(false);
+  const Parameter& trained = model.layers[1].weight;
+  {
+    const ParameterArena first(model, {.mirror = DType::bf16});
+    trained.value().fill(3);  // the mirror is the old one still, as after an update by hand
+    trained.gradient().fill(7);
+  }
+  EXPECT_FALSE(trained.gradient().defined());
+  EXPECT_EQ(Variable(trained).value_as(DType::bf16).to(DType::f32).to_vector<float>(), std::vector<float>(25, 3.0f));
+  const std::vector<float> frozen = model.tied.value().to_vector<float>();
+  model.layers[0].weight.set_trainable(true);
+  const ParameterArena second(model, {});
+  EXPECT_THAT(names(second), ElementsAre("layers.1.weight", "layers.0.weight", "layers.1.bias", "layers.0.bias"));
+  EXPECT_EQ(trained.value().to_vector<float>(), std::vector<float>(25, 3.0f));
+  EXPECT_EQ(model.tied.value().to_vector<float>(), frozen);
+  EXPECT_TRUE(model.tied.value().shares_memory_with(second.weights()));
+}
+
+// Every one of them counts: the one that goes must not let go of what another keeps.
+TEST(Arena, AFrozenParameterOfTwoStaysWithTheOtherOne) {
+  Model model;
+  for (Layer& layer : model.layers) {
+    layer.weight.set_trainable(false);
+    layer.bias.set_trainable(false);
+  }
+  const ParameterArena kept(model, {});
+  { const ParameterArena passing(model, {}); }
+  EXPECT_THAT(message_of([&] { model.tied.set_trainable(true); }), HasSubstr("laid out by an arena already"));
+}
+
+// Each keeps the arena's address.
+static_assert(!std::is_move_constructible_v<ParameterArena>);
+static_assert(!std::is_constructible_v<Optimizer, ParameterArena, AdamW::Options>);
+static_assert(!std::is_constructible_v<Optimizer, ParameterArena, Sgd::Options>);
+static_assert(!std::is_constructible_v<AdamW, ParameterArena, AdamW::Options>);
+static_assert(!std::is_constructible_v<Sgd, ParameterArena, Sgd::Options>);
+
 // What two layers had as roots of their own, they have not in the model that they moved into.
 TEST(Arena, NamesArePathsInTheModelThatWasNamedLast) {
   Model model;
@@ -146,7 +186,7 @@ TEST(Arena, EveryParameterNeedsANameOfItsOwn) {
   initialize(second);
   EXPECT_THAT(message_of([&] { ParameterArena(weights, {}); }),
               HasSubstr("arena: two parameters are named 'weight', or one is listed twice; call name_members(model)"));
-  EXPECT_FALSE(weights[0]->in_arena);
+  EXPECT_EQ(weights[0]->arenas, 0);
 }
 
 struct Dropouts {
