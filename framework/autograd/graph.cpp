@@ -35,8 +35,12 @@ SlotPtr Graph::slot_of(const Variable& variable) {
   return slot;
 }
 
+void Graph::expect_before_backward(const char* op) const {
+  expect(!consumed_, "{}: backward() already ran on this pass; make a new Pass for the next step", op);
+}
+
 void Graph::append(Node node) {
-  expect(!consumed_, "{}: backward() already ran on this pass; make a new Pass for the next step", node.name);
+  expect_before_backward(node.name);
   for (const SlotPtr& input : node.inputs) {
     if (input && input->leaf) ++input->pending;
   }
@@ -87,20 +91,26 @@ void Graph::release_inputs(const Node& node) {
   }
 }
 
+void Graph::on_gradient_ready(std::function<void(ParameterState&)> hook) {
+  expect_before_backward("on_gradient_ready");
+  parameter_hooks_.push_back(std::move(hook));
+}
+
 void Graph::on_gradient_ready(const Variable& leaf, std::function<void(const Tensor&)> hook) {
+  expect_before_backward("on_gradient_ready");
   const bool ours = !leaf.pass() || leaf.pass().graph().get() == this;
   const SlotPtr slot = ours ? slot_of(leaf) : nullptr;
   expect(slot != nullptr && slot->leaf,
          "on_gradient_ready: only leaves of this pass and trainable parameters have hooks; make this value with "
          "pass.leaf()");
-  leaf_hooks_.emplace(slot.get(), std::move(hook));
+  leaf_hooks_.emplace(slot, std::move(hook));
 }
 
 void Graph::announce(const SlotPtr& leaf) {
   if (leaf->parameter) {
     for (const auto& hook : parameter_hooks_) hook(*leaf->parameter);
   }
-  const auto [first, last] = leaf_hooks_.equal_range(leaf.get());
+  const auto [first, last] = leaf_hooks_.equal_range(leaf);
   for (auto hook = first; hook != last; ++hook) hook->second(GradientSlot(leaf).arrived());
 }
 

@@ -31,7 +31,7 @@ class Graph {
   /// Runs the nodes backwards from `output`, whose gradient is `seed`, and frees each as it is done.
   void backward(const SlotPtr& output, const Tensor& seed);
 
-  void on_gradient_ready(std::function<void(ParameterState&)> hook) { parameter_hooks_.push_back(std::move(hook)); }
+  void on_gradient_ready(std::function<void(ParameterState&)> hook);
   void on_gradient_ready(const Variable& leaf, std::function<void(const Tensor& gradient)> hook);
 
   /// Sees each node right after it ran backwards; its inputs' slots hold what it contributed to.
@@ -41,6 +41,7 @@ class Graph {
   size_t size() const { return nodes_.size(); }
 
  private:
+  void expect_before_backward(const char* op) const;
   void run(Node& node);
   void release_inputs(const Node& node);
   void announce(const SlotPtr& leaf);
@@ -48,7 +49,7 @@ class Graph {
   std::vector<Node> nodes_;
   std::unordered_map<const ParameterState*, SlotPtr> parameters_;
   std::vector<std::function<void(ParameterState&)>> parameter_hooks_;
-  std::unordered_multimap<const SlotState*, std::function<void(const Tensor&)>> leaf_hooks_;
+  std::unordered_multimap<SlotPtr, std::function<void(const Tensor&)>> leaf_hooks_;
   Observer observer_;
   bool consumed_ = false;
 };

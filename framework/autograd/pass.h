@@ -66,7 +66,7 @@ class Pass {
   const Observer& observer() const { return state_->observer; }
 
   /// Called during backward() with each parameter right after its last contribution of this pass; several hooks in the
-  /// order in which they came.
+  /// order in which they came. Throws once backward() has begun, as does the next one.
   void on_gradient_ready(std::function<void(ParameterState&)> hook) const;
   /// Called during backward() with the gradient of one leaf or parameter, right after its last contribution; undefined
   /// where none arrived.

@@ -137,6 +137,26 @@ TEST(Graph, ASecondBackwardIsRefused) {
   expect_error([&] { times(y, 2); }, "times: backward() already ran on this pass; make a new Pass for the next step");
 }
 
+TEST(Graph, HooksAreRefusedOnceBackwardHasBegun) {
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(vector({1}));
+  const auto late = [&](const Tensor&) {
+    const std::string refused = "on_gradient_ready: backward() already ran on this pass; make a new Pass";
+    expect_error([&] { pass.on_gradient_ready([](ParameterState&) {}); }, refused);
+    expect_error([&] { pass.on_gradient_ready(x, [](const Tensor&) {}); }, refused);
+  };
+  pass.on_gradient_ready(x, late);
+  backward(times(x, 2));
+  late({});
+}
+
+TEST(Graph, TheHookOfALeafThatDiedIsNotThatOfTheNextOne) {
+  const Pass pass = Pass::recording({});
+  const auto fail = [](const Tensor&) { FAIL(); };
+  for (int i = 0; i < 9; ++i) pass.on_gradient_ready(pass.leaf(Tensor::empty({1}, DType::f32)), fail);
+  backward(times(pass.leaf(vector({1})), 2));
+}
+
 TEST(Graph, InferenceRecordsNothing) {
   const Pass pass = Pass::inference();
   const Variable y = times(pass.input(vector({1})), 2);
