@@ -31,8 +31,14 @@ GradientTarget GradientSlot::target() {
     gradient = Tensor::empty(state_->shape, state_->dtype, state_->device);
     return {gradient, 0};
   }
-  if (!gradient.unique() || !gradient.contiguous()) gradient = gradient.contiguous_copy();
+  keep_apart();
   return {gradient, 1};
+}
+
+void GradientSlot::keep_apart() {
+  Tensor& gradient = state_->gradient;
+  if (!gradient.defined() || (gradient.unique() && gradient.contiguous())) return;
+  gradient = gradient.contiguous_copy();
 }
 
 void GradientSlot::add(const Tensor& gradient) {

@@ -49,6 +49,9 @@ class GradientSlot {
   /// Memory of the value's shape to write to (beta 0) or accumulate into (beta 1).
   GradientTarget target();
 
+  /// Gives what arrived contiguous memory of its own, if it has none, so that it may be changed in place.
+  void keep_apart();
+
  private:
   SlotPtr state_;
 };

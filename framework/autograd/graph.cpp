@@ -110,6 +110,7 @@ void Graph::announce(const SlotPtr& leaf) {
   if (leaf->parameter) {
     for (const auto& hook : parameter_hooks_) hook(*leaf->parameter);
   }
+  GradientSlot(leaf).keep_apart();
   const auto [first, last] = leaf_hooks_.equal_range(leaf);
   for (auto hook = first; hook != last; ++hook) hook->second(GradientSlot(leaf).arrived());
 }

@@ -69,7 +69,7 @@ class Pass {
   /// order in which they came. Throws once backward() has begun, as does the next one.
   void on_gradient_ready(std::function<void(ParameterState&)> hook) const;
   /// Called during backward() with the gradient of one leaf or parameter, right after its last contribution; undefined
-  /// where none arrived.
+  /// where none arrived. What the hook writes to it is what gradient() gives, and changes no other.
   void on_gradient_ready(const Variable& leaf, std::function<void(const Tensor& gradient)> hook) const;
 
   const std::shared_ptr<Graph>& graph() const { return state_->graph; }

@@ -19,6 +19,19 @@ struct Shapes {
   Shape a, b, y;
 };
 
+// An addition hands one gradient to both sides; whoever changes that of a leaf must not change the other's.
+TEST(Arithmetic, AHookMayOverwriteItsLeafsGradient) {
+  const Pass pass = Pass::recording({});
+  const Variable a = pass.leaf(uniform({2}, 1)), b = pass.leaf(uniform({2}, 2));
+  pass.on_gradient_ready(a, [](const Tensor& gradient) { gradient.fill(0); });
+  const Variable y = ops::add(a, ops::scale(b, 3));
+  const Tensor dy = Tensor::full({2}, 1, DType::f64);
+  backward(y, dy);
+  EXPECT_EQ(doubles(a.gradient()), (std::vector<double>{0, 0}));
+  EXPECT_EQ(doubles(b.gradient()), (std::vector<double>{3, 3}));
+  EXPECT_EQ(doubles(dy), (std::vector<double>{1, 1}));
+}
+
 class Broadcast : public testing::TestWithParam<Shapes> {};
 
 TEST_P(Broadcast, AddAndMul) {

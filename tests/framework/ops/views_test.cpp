@@ -63,7 +63,10 @@ TEST(Views, ShareMemory) {
 // Gradients that already lie side by side become the gradient of the whole as they are.
 TEST(Views, NeighbouringGradientsAreNotCopied) {
   const Pass pass = Pass::recording({});
-  const Variable x = pass.leaf(uniform({2, 9}, 1));
+  Tensor arrived;
+  const Variable x = record(
+      "witness", uniform({2, 9}, 1), [&](const Tensor& dy, GradientSlot) { arrived = dy; },
+      pass.leaf(Tensor::zeros({1}, DType::f64)));
   const int64_t sizes[] = {4, 5};
   const std::vector<Variable> pieces = ops::split(x, sizes);
   const Tensor whole = uniform({2, 9}, 2);
@@ -75,8 +78,16 @@ TEST(Views, NeighbouringGradientsAreNotCopied) {
       },
       pieces[0], pieces[1]);
   backward(joint);
-  EXPECT_TRUE(x.gradient().shares_memory_with(whole));
-  EXPECT_EQ(doubles(x.gradient()), doubles(whole));
+  EXPECT_TRUE(arrived.shares_memory_with(whole));
+  EXPECT_EQ(doubles(arrived), doubles(whole));
+}
+
+TEST(Views, TheGradientOfALeafIsContiguous) {
+  const Variable x = Pass::recording({}).leaf(uniform({2, 3}, 1));
+  const Tensor dy = uniform({3, 2}, 2);
+  backward(ops::transpose(x, 0, 1), dy);
+  EXPECT_TRUE(x.gradient().contiguous());
+  EXPECT_EQ(doubles(x.gradient()), doubles(dy.transpose(0, 1)));
 }
 
 TEST(Views, SaysWhatDoesNotFit) {
