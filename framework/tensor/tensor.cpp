@@ -1,6 +1,7 @@
 #include "framework/tensor/tensor.h"
 
 #include <cstring>
+#include <utility>
 
 #include "framework/tensor/allocator.h"
 #include "kernels/common/select.h"
@@ -54,6 +55,22 @@ Shape inferred(const char* op, const Tensor& x, const Shape& wanted) {
   expect(shape.numel() == x.numel(), "{}: {} cannot be seen as {}: they hold {} and {} elements", op, x.shape(), wanted,
          x.numel(), shape.numel());
   return shape;
+}
+
+// The bytes [first, second) of the storage between which the elements of `x`, which has some, lie.
+std::pair<int64_t, int64_t> span_of(const Tensor& x) {
+  int64_t last = x.offset();
+  for (int i = 0; i < x.rank(); ++i) last += (x.shape()[i] - 1) * x.strides()[i];
+  return {x.offset() * size_of(x.dtype()), (last + 1) * size_of(x.dtype())};
+}
+
+// True unless element i of one can share memory with no other element of the other than i.
+bool may_overlap(const Tensor& a, const Tensor& b) {
+  if (!a.shares_memory_with(b)) return false;
+  if (a.offset() == b.offset() && a.strides() == b.strides() && a.dtype() == b.dtype()) return false;
+  const auto [a_begin, a_end] = span_of(a);
+  const auto [b_begin, b_end] = span_of(b);
+  return a_begin < b_end && b_begin < a_end;
 }
 
 }  // namespace
@@ -218,7 +235,9 @@ void Tensor::copy_from(const Tensor& source) const {
   expect(source.shape_ == shape_, "copy: the source is {}, the destination {}", source.shape_, shape_);
   expect(source.device() == device(), "copy: the source is on {}, the destination on {}; use to(device)",
          to_string(source.device()), to_string(device()));
-  if (numel() > 0) launch(Copy{.x = source.in<5>(), .y = out<5>()}, exec_of(device()));
+  if (numel() == 0) return;
+  if (may_overlap(*this, source)) return copy_from(source.contiguous_copy());
+  launch(Copy{.x = source.in<5>(), .y = out<5>()}, exec_of(device()));
 }
 
 void Tensor::fill(double value) const {

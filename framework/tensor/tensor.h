@@ -83,6 +83,7 @@ class Tensor {
   Tensor to_contiguous() const { return contiguous() ? *this : contiguous_copy(); }
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
+  /// Writes the elements of `source`, which may lie in the same memory.
   void copy_from(const Tensor& source) const;
   void fill(double value) const;
 

@@ -124,6 +124,17 @@ TEST(Tensor, ConvertsBetweenDtypes) {
   EXPECT_THAT(x.to(DType::boolean).to_vector<bool>(), ElementsAre(0, 1, 1));
 }
 
+TEST(Tensor, CopiesBetweenPlacesThatOverlap) {
+  const Tensor square = Tensor::from(std::vector<float>{1, 2, 3, 4}, {2, 2});
+  square.copy_from(square.transpose(0, 1));
+  EXPECT_EQ(square.to_vector<float>(), (std::vector<float>{1, 3, 2, 4}));
+  const Tensor line = square.view({4});
+  line.slice(0, 1, 4).copy_from(line.slice(0, 0, 3));
+  EXPECT_EQ(line.to_vector<float>(), (std::vector<float>{1, 1, 3, 2}));
+  line.slice(0, 0, 3).copy_from(line.slice(0, 1, 4));
+  EXPECT_EQ(line.to_vector<float>(), (std::vector<float>{1, 3, 2, 2}));
+}
+
 TEST(Tensor, MessagesNameTheOpAndTheShapes) {
   const Tensor x = iota({2, 3});
   try {
