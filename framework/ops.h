@@ -143,6 +143,7 @@ Variable concat(std::span<const Variable> parts, int axis);
 // ── Memory ──
 
 /// block(x) with nothing kept but x: backward runs the block again. `owned` are the parameters that it uses.
+/// It may use these and its argument alone: no gradient would reach another activation of the pass.
 Variable recompute(const std::function<Variable(const Variable&)>& block, const Variable& x,
                    std::span<const ParameterPtr> owned);
 

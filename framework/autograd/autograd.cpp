@@ -104,7 +104,8 @@ Pass common_pass(const char* op, std::span<const Variable* const> inputs) {
   for (const Variable* input : inputs) {
     if (!input->pass()) continue;
     expect(!pass || pass == input->pass(),
-           "{}: its inputs come from two different passes; give it the value() of one of them, which is a constant",
+           "{}: its inputs come from two different passes; give it the value() of one of them, which is a constant; "
+           "inside recompute, pass it through the block's argument",
            op);
     pass = input->pass();
   }

@@ -66,7 +66,8 @@ Variable record(const char* op, const Tensor& output, Backward backward, const I
 }
 
 /// Computes the gradients of everything that `loss`, a scalar, was recorded from; they are multiplied by `scale`.
-/// Gradients of parameters add up over passes until their `gradient_written` is reset.
+/// Gradients of parameters add up over passes until their `gradient_written` is reset. Values must not change between
+/// recording and this: there is no version check.
 void backward(const Variable& loss, double scale = 1);
 /// The same for an output of any shape with the gradient `seed`.
 void backward(const Variable& output, const Tensor& seed);

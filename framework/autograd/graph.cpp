@@ -50,8 +50,8 @@ void Graph::append(Node node) {
 void Graph::backward(const SlotPtr& output, const Tensor& seed) {
   expect(
       !consumed_,
-      "backward: it already ran on this pass and freed what it had saved; gradients are tensors, not variables, so a "
-      "second derivative is not available");
+      "backward: it already ran on this pass and freed what it had saved; to train on several losses, add them first; "
+      "gradients are tensors, not variables, so a second derivative is not available");
   consumed_ = true;
   GradientSlot(output).add(seed);
   while (!nodes_.empty()) {

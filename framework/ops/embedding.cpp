@@ -17,6 +17,8 @@ void check(const Variable& table, const Variable& ids, const EmbeddingOptions& o
   expect_one_device("embedding", {&table, &options.positions});
   expect(options.positions.rank() == 2 && options.positions.dim(1) == table.dim(1),
          "embedding: positions {} do not fit the table {}", options.positions.shape(), table.shape());
+  expect(options.position_start >= 0, "embedding: position_start is {}, but positions count from 0",
+         options.position_start);
   expect(options.position_start + ids.dim(1) <= options.positions.dim(0),
          "embedding: {} tokens starting at position {} do not fit the {} positions that were trained", ids.dim(1),
          options.position_start, options.positions.dim(0));

@@ -134,6 +134,7 @@ TEST(Graph, ASecondBackwardIsRefused) {
   backward(y);
   expect_error([&] { backward(y); }, "backward: it already ran on this pass");
   expect_error([&] { backward(y); }, "so a second derivative is not available");
+  expect_error([&] { backward(y); }, "to train on several losses, add them first");
   expect_error([&] { times(y, 2); }, "times: backward() already ran on this pass; make a new Pass for the next step");
 }
 

@@ -82,6 +82,11 @@ TEST(EmbeddingOp, SaysWhatDoesNotFit) {
       "embedding: 4 tokens starting at position 0 do not fit the 3 positions");
   expect_error(
       [&] {
+        ops::embedding(table, ids(2), {.positions = uniform({9, 3}, 1), .position_start = -1});
+      },
+      "embedding: position_start is -1, but positions count from 0");
+  expect_error(
+      [&] {
         ops::embedding(table, ids(2), {.positions = uniform({9, 2}, 1)});
       },
       "do not fit the table [4, 3]");

@@ -139,5 +139,12 @@ TEST_F(Recompute, AnInputWithoutGradientAndAPassWithoutTape) {
             doubles(block_(Pass::inference().input(x_)).value()));
 }
 
+TEST_F(Recompute, ABlockThatUsesAnotherActivationSaysWhatToDo) {
+  const Pass pass = Pass::recording({});
+  const Variable x = pass.leaf(x_), other = ops::scale(x, 2);
+  const auto block = [&](const Variable& input) { return ops::add(input, other); };
+  expect_error([&] { ops::recompute(block, x, {}); }, "inside recompute, pass it through the block's argument");
+}
+
 }  // namespace
 }  // namespace tessera
